@@ -1,0 +1,166 @@
+package placement
+
+// Resources are amounts of what a host can run out of. CPU in thousandths of a core, Memory and Disk in bytes, Pods in
+// pieces; Extended by name ("nvidia.com/gpu"). Negative amounts are refused by Validate.
+type Resources struct {
+	CPU, Memory, Disk, Pods int64
+	Extended                []Amount // sorted by name
+}
+
+// Amount is a quantity of an extended resource.
+type Amount struct {
+	Name  string
+	Value int64
+}
+
+// Label is a key with its value.
+type Label struct{ Key, Value string }
+
+// Effect says what a taint does.
+type Effect uint8
+
+const (
+	NoSchedule Effect = iota
+	PreferNoSchedule
+	NoExecute
+)
+
+// Taint repels pods that do not tolerate it.
+type Taint struct {
+	Key, Value string
+	Effect     Effect
+}
+
+// Toleration matches taints. Empty Key with Exists matches all; AnyEffect matches every effect.
+type Toleration struct {
+	Key, Value string
+	Exists     bool // else Equal
+	AnyEffect  bool
+	Effect     Effect
+}
+
+// Operator of a Requirement.
+type Operator uint8
+
+const (
+	In Operator = iota
+	NotIn
+	Exists
+	DoesNotExist
+	Gt
+	Lt
+)
+
+// Requirement is one condition on labels.
+type Requirement struct {
+	Key    string
+	Op     Operator
+	Values []string
+}
+
+// Term is a conjunction of requirements; a list of Terms is a disjunction.
+type Term struct {
+	Labels []Requirement
+	Fields []Requirement // metadata.name only
+}
+
+// WeightedTerm is a preference for hosts, Weight 1 to 100.
+type WeightedTerm struct {
+	Term
+	Weight int64
+}
+
+// PodTerm selects pods in topology domains: those of Namespaces (none: the pod's own) whose labels meet all of Match,
+// wherever their host has the same value for Topology.
+type PodTerm struct {
+	Topology      string
+	Namespaces    []string
+	AllNamespaces bool
+	Match         []Requirement
+	MatchNothing  bool  // a nil selector
+	Weight        int64 // preferences only, 1 to 100
+}
+
+// Spread is one topology spread constraint (KEP-895).
+type Spread struct {
+	Topology   string
+	MaxSkew    int64
+	Hard       bool // DoNotSchedule, else ScheduleAnyway
+	MinDomains int64
+	Match      []Requirement
+}
+
+// HostPort is a port that the pod takes on its host.
+type HostPort struct {
+	IP       string // "" or "0.0.0.0": all
+	Protocol string
+	Port     int32
+}
+
+// Pod is what placement needs to know of a pod.
+type Pod struct {
+	UID, Namespace, Name string
+	Owner                string // pods of one owner are alike and are spread
+	Labels               []Label
+	Requests             Resources
+	Priority             int32
+	Selector             []Label // nodeSelector
+	Required             []Term  // node affinity: any of; nil: no demand
+	Preferred            []WeightedTerm
+	Affinity             []PodTerm
+	AntiAffinity         []PodTerm
+	PrefersNear          []PodTerm
+	PrefersApart         []PodTerm
+	Spread               []Spread
+	Tolerations          []Toleration
+	Ports                []HostPort
+	Hosts                []string // hosts where its volumes live; nil: anywhere
+	Host                 string   // claimed host ID, "" when unplaced
+}
+
+// Host is a server as the home sees it.
+type Host struct {
+	ID, Name    string
+	Labels      []Label
+	Taints      []Taint
+	Cordoned    bool
+	Allocatable Resources
+	NotReady    string // why it takes no new pods; "" when it does
+}
+
+// View is everything that a decision depends on.
+type View struct {
+	Hosts []Host
+	Pods  []Pod // claimed ones and those to place
+}
+
+// Options tune a decision; the zero value is the default.
+type Options struct {
+	Candidates int  // feasible hosts looked at per pod, by weighted rendezvous; 0: 8
+	Pack       bool // fill hosts one after the other instead of spreading
+}
+
+// Bind gives a pod its host. Others are the next candidates in order, for when the host declines.
+type Bind struct {
+	Pod, Host string // UID, host ID
+	Others    []string
+}
+
+// Reason counts hosts that refused a pod for one cause, in kube-scheduler's words ("Insufficient cpu").
+type Reason struct {
+	Text  string
+	Hosts int
+}
+
+// Pending is a pod that fits nowhere at the moment.
+type Pending struct {
+	Pod     string
+	Hosts   int      // looked at
+	Reasons []Reason // most hosts first, then by text
+}
+
+// Plan is the answer.
+type Plan struct {
+	Binds   []Bind
+	Pending []Pending
+}
