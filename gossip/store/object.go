@@ -62,3 +62,6 @@ type Sibling struct {
 	Delete bool
 	Body   []byte
 }
+
+// version is one live revision of an intent: a dot and the context that its author knew.
+type version struct{}
