@@ -1,10 +1,11 @@
 package placement
 
 // Resources are amounts of what a host can run out of. CPU in thousandths of a core, Memory and Disk in bytes, Pods in
-// pieces; Extended by name ("nvidia.com/gpu"). Negative amounts are refused by Validate.
+// pieces (every pod takes at least one); Extended by name ("nvidia.com/gpu"). Validate refuses negative amounts and
+// those above 2^60. A request of 0 fits even on a host that is overcommitted.
 type Resources struct {
 	CPU, Memory, Disk, Pods int64
-	Extended                []Amount // sorted by name
+	Extended                []Amount // each name once
 }
 
 // Amount is a quantity of an extended resource.
@@ -88,6 +89,10 @@ type Spread struct {
 	Hard       bool // DoNotSchedule, else ScheduleAnyway
 	MinDomains int64
 	Match      []Requirement
+
+	MatchNothing   bool // a nil selector
+	IgnoreAffinity bool // nodeAffinityPolicy Ignore: hosts that the pod cannot choose count too
+	HonorTaints    bool // nodeTaintsPolicy Honor: hosts whose taints it does not tolerate do not count
 }
 
 // HostPort is a port that the pod takes on its host.
@@ -114,8 +119,9 @@ type Pod struct {
 	Spread               []Spread
 	Tolerations          []Toleration
 	Ports                []HostPort
-	Hosts                []string // hosts where its volumes live; nil: anywhere
+	Hosts                []string // hosts (IDs or names) where its volumes live; nil: anywhere; empty: nowhere
 	Host                 string   // claimed host ID, "" when unplaced
+	Leaving              bool     // being deleted: holds what it has, counts for no spread, is never placed
 }
 
 // Host is a server as the home sees it.
@@ -136,17 +142,18 @@ type View struct {
 
 // Options tune a decision; the zero value is the default.
 type Options struct {
-	Candidates int  // feasible hosts looked at per pod, by weighted rendezvous; 0: 8
+	Candidates int  // feasible hosts looked at per pod, by weighted rendezvous; 0: 8, at most 64
 	Pack       bool // fill hosts one after the other instead of spreading
 }
 
-// Bind gives a pod its host. Others are the next candidates in order, for when the host declines.
+// Bind gives a pod its host, in the order of decision. Others are the next candidates in order, for when the host declines.
 type Bind struct {
 	Pod, Host string // UID, host ID
 	Others    []string
 }
 
-// Reason counts hosts that refused a pod for one cause, in kube-scheduler's words ("Insufficient cpu").
+// Reason counts hosts that refused a pod for one cause, in kube-scheduler's words ("Insufficient cpu"). A host that
+// lacks several resources is counted once for each.
 type Reason struct {
 	Text  string
 	Hosts int

@@ -1,0 +1,256 @@
+package placement
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// drawn views are small and crowded, so that every rule is in every other one's way.
+
+func drawMatch(t *rapid.T, max int) []Requirement {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Requirement {
+		r := Requirement{Key: rapid.SampledFrom([]string{"app", "tier"}).Draw(t, "key"), Op: rapid.SampledFrom([]Operator{In, In, In, NotIn, Exists, DoesNotExist}).Draw(t, "op")}
+		if r.Op == In || r.Op == NotIn {
+			r.Values = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c"}), 1, 2, rapid.ID[string]).Draw(t, "values")
+		}
+		return r
+	}), 0, max).Draw(t, "match")
+}
+
+func drawTerm(t *rapid.T) Term {
+	var out Term
+	for range rapid.IntRange(0, 2).Draw(t, "requirements") {
+		out.Labels = append(out.Labels, rapid.SampledFrom([]Requirement{
+			{Key: "zone", Op: In, Values: []string{"z1", "z2"}}, {Key: "zone", Op: NotIn, Values: []string{"z1"}},
+			{Key: "ssd", Op: Exists}, {Key: "ssd", Op: DoesNotExist},
+			{Key: "gen", Op: Gt, Values: []string{"1"}}, {Key: "gen", Op: Lt, Values: []string{"2"}},
+		}).Draw(t, "requirement"))
+	}
+	if rapid.IntRange(0, 4).Draw(t, "named") == 0 {
+		out.Fields = []Requirement{{Key: "metadata.name", Op: rapid.SampledFrom([]Operator{In, NotIn}).Draw(t, "op"), Values: []string{"name-0", "name-2"}}}
+	}
+	return out
+}
+
+func drawPodTerms(t *rapid.T, odds int) []PodTerm {
+	if rapid.IntRange(0, odds).Draw(t, "has") > 0 {
+		return nil
+	}
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) PodTerm {
+		return PodTerm{
+			Topology:      rapid.SampledFrom([]string{"host", "zone"}).Draw(t, "topology"),
+			Namespaces:    rapid.SliceOfN(rapid.SampledFrom([]string{"n1", "n2"}), 0, 1).Draw(t, "namespaces"),
+			AllNamespaces: rapid.IntRange(0, 5).Draw(t, "all") == 0,
+			MatchNothing:  rapid.IntRange(0, 9).Draw(t, "nothing") == 0,
+			Match:         drawMatch(t, 2),
+			Weight:        rapid.Int64Range(1, 100).Draw(t, "weight"),
+		}
+	}), 1, 2).Draw(t, "terms")
+}
+
+func drawHost(t *rapid.T, i int) Host {
+	h := Host{ID: fmt.Sprintf("id-%d", i), Name: fmt.Sprintf("name-%d", i), Labels: []Label{{"host", fmt.Sprint(i)}}}
+	if rapid.IntRange(0, 6).Draw(t, "zoned") > 0 {
+		h.Labels = append(h.Labels, Label{"zone", rapid.SampledFrom([]string{"z1", "z2", "z3"}).Draw(t, "zone")})
+	}
+	if rapid.Bool().Draw(t, "ssd") {
+		h.Labels = append(h.Labels, Label{"ssd", "yes"}, Label{"gen", rapid.SampledFrom([]string{"1", "2", "x"}).Draw(t, "gen")})
+	}
+	h.Taints = rapid.SliceOfN(rapid.SampledFrom([]Taint{{"gpu", "", NoSchedule}, {"old", "v", PreferNoSchedule}, {"sick", "v", NoExecute}}), 0, 2).Draw(t, "taints")
+	if rapid.IntRange(0, 2).Draw(t, "tainted") > 0 {
+		h.Taints = nil
+	}
+	h.Cordoned = rapid.IntRange(0, 9).Draw(t, "cordoned") == 0
+	if rapid.IntRange(0, 9).Draw(t, "ready") == 0 {
+		h.NotReady = "out of sight"
+	}
+	h.Allocatable = Resources{CPU: rapid.Int64Range(0, 20).Draw(t, "cpu"), Memory: rapid.Int64Range(4, 20).Draw(t, "memory") << 20,
+		Disk: rapid.Int64Range(5, 20).Draw(t, "disk"), Pods: rapid.Int64Range(2, 8).Draw(t, "pods")}
+	if rapid.Bool().Draw(t, "gpu") {
+		h.Allocatable.Extended = []Amount{{"gpu", 2}}
+	}
+	return h
+}
+
+func drawPod(t *rapid.T, i int) Pod {
+	odds := func(n int, what string) bool { return rapid.IntRange(0, n).Draw(t, what) == 0 }
+	p := Pod{UID: fmt.Sprintf("uid-%d", i), Namespace: rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "namespace"), Name: fmt.Sprint("p", i)}
+	p.Owner = rapid.SampledFrom([]string{"", "o1", "o2"}).Draw(t, "owner")
+	for _, k := range []string{"app", "tier"} {
+		if !odds(3, "unlabelled") {
+			p.Labels = append(p.Labels, Label{k, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, k)})
+		}
+	}
+	p.Requests = Resources{CPU: rapid.Int64Range(0, 6).Draw(t, "cpu"), Memory: rapid.Int64Range(0, 6).Draw(t, "memory") << 20, Disk: rapid.Int64Range(0, 4).Draw(t, "disk")}
+	if odds(5, "gpu") {
+		p.Requests.Extended = []Amount{{"gpu", 1}}
+	}
+	p.Priority = rapid.Int32Range(0, 2).Draw(t, "priority")
+	if odds(6, "selector") {
+		p.Selector = []Label{{"ssd", "yes"}}
+	}
+	if odds(4, "required") {
+		p.Required = []Term{drawTerm(t), drawTerm(t)}
+	}
+	if odds(4, "preferred") {
+		p.Preferred = []WeightedTerm{{drawTerm(t), 50}, {drawTerm(t), 7}}
+	}
+	p.Affinity, p.AntiAffinity = drawPodTerms(t, 4), drawPodTerms(t, 4)
+	p.PrefersNear, p.PrefersApart = drawPodTerms(t, 6), drawPodTerms(t, 6)
+	if odds(3, "spread") {
+		p.Spread = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Spread {
+			return Spread{Topology: rapid.SampledFrom([]string{"host", "zone"}).Draw(t, "topology"), MaxSkew: rapid.Int64Range(1, 2).Draw(t, "skew"),
+				Hard: rapid.IntRange(0, 3).Draw(t, "soft") > 0, MinDomains: rapid.Int64Range(0, 4).Draw(t, "domains"), Match: drawMatch(t, 1),
+				MatchNothing: rapid.IntRange(0, 9).Draw(t, "nothing") == 0, IgnoreAffinity: rapid.Bool().Draw(t, "ignore"), HonorTaints: rapid.Bool().Draw(t, "honor")}
+		}), 1, 2).Draw(t, "spread")
+	}
+	p.Tolerations = rapid.SliceOfN(rapid.SampledFrom([]Toleration{{Key: "gpu", Exists: true, AnyEffect: true}, {Key: "sick", Value: "v", Effect: NoExecute},
+		{Exists: true, Effect: NoSchedule}, {Key: "old", Value: "w", AnyEffect: true}}), 0, 2).Draw(t, "tolerations")
+	if odds(4, "port") {
+		p.Ports = []HostPort{rapid.SampledFrom([]HostPort{{"", "TCP", 80}, {"10.0.0.1", "", 80}, {"10.0.0.2", "TCP", 80}, {"0.0.0.0", "UDP", 80}}).Draw(t, "hostport")}
+	}
+	if odds(9, "volume") {
+		p.Hosts = rapid.SliceOfN(rapid.SampledFrom([]string{"id-0", "name-1", "id-9"}), 0, 2).Draw(t, "hosts")
+	}
+	p.Leaving = odds(12, "leaving")
+	if odds(2, "claimed") {
+		p.Host = fmt.Sprintf("id-%d", rapid.IntRange(0, 7).Draw(t, "host"))
+	}
+	return p
+}
+
+func drawView(t *rapid.T) View {
+	var v View
+	for i := range rapid.IntRange(0, 7).Draw(t, "hosts") {
+		v.Hosts = append(v.Hosts, drawHost(t, i))
+	}
+	for i := range rapid.IntRange(1, 24).Draw(t, "pods") {
+		v.Pods = append(v.Pods, drawPod(t, i))
+	}
+	return v
+}
+
+func drawOptions(t *rapid.T) Options {
+	return Options{Candidates: rapid.IntRange(0, 5).Draw(t, "candidates"), Pack: rapid.Bool().Draw(t, "pack")}
+}
+
+// No hard rule and no capacity is ever broken, nothing is pending that fits, every reason is true.
+func TestEveryRuleHolds(t *testing.T) {
+	bound, pending := 0, map[string]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		v := drawView(t)
+		if err := Validate(v); err != nil {
+			t.Fatal(err)
+		}
+		p := Place(v, drawOptions(t))
+		if err := check(v, p); err != nil {
+			t.Fatal(err)
+		}
+		bound += len(p.Binds)
+		for _, w := range p.Pending {
+			for _, r := range w.Reasons {
+				pending[r.Text]++
+			}
+		}
+	})
+	t.Logf("%d binds, reasons seen: %v", bound, pending)
+	for _, text := range []string{reasonCordoned, reasonTaint, reasonAffinity, reasonPorts, reasonPods, reasonLack + "cpu", reasonLack + "memory",
+		reasonLack + "gpu", reasonVolume, reasonSpread, reasonSpread + missingLabel, reasonNear, reasonApart, reasonExisting} {
+		if pending[text] == 0 {
+			t.Errorf("no drawn view ever led to %q", text)
+		}
+	}
+}
+
+func shuffled[T any](t *rapid.T, s []T) []T { return rapid.Permutation(slices.Clone(s)).Draw(t, "order") }
+
+// The same View in another order, down to the labels and terms of each pod, gives the same bytes.
+func TestOrderDoesNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v, o := drawView(t), drawOptions(t)
+		u := View{Hosts: shuffled(t, v.Hosts), Pods: shuffled(t, v.Pods)}
+		for i := range u.Hosts {
+			u.Hosts[i].Labels, u.Hosts[i].Taints = shuffled(t, u.Hosts[i].Labels), shuffled(t, u.Hosts[i].Taints)
+		}
+		for i := range u.Pods {
+			p := &u.Pods[i]
+			p.Labels, p.Required, p.Affinity, p.AntiAffinity = shuffled(t, p.Labels), shuffled(t, p.Required), shuffled(t, p.Affinity), shuffled(t, p.AntiAffinity)
+			p.Spread, p.Tolerations, p.Preferred = shuffled(t, p.Spread), shuffled(t, p.Tolerations), shuffled(t, p.Preferred)
+			p.PrefersNear, p.PrefersApart = shuffled(t, p.PrefersNear), shuffled(t, p.PrefersApart)
+		}
+		if a, b := spell(Place(v, o)), spell(Place(u, o)); a != b {
+			t.Fatalf("plans differ:\n%s\n%s", a, b)
+		}
+	})
+}
+
+func spell(p Plan) string {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// A plan that was carried out leaves nothing to do: the second plan binds nothing and gives the same reasons.
+func TestCarriedOutPlanIsStable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v, o := drawView(t), drawOptions(t)
+		first := Place(v, o)
+		second := Place(carryOut(v, first), o)
+		if len(second.Binds) > 0 {
+			t.Fatalf("placed after all: %v", second.Binds)
+		}
+		if a, b := spell(Plan{Pending: first.Pending}), spell(Plan{Pending: second.Pending}); a != b {
+			t.Fatalf("reasons changed:\n%s\n%s", a, b)
+		}
+	})
+}
+
+func carryOut(v View, p Plan) View {
+	hosts := map[string]string{}
+	for _, b := range p.Binds {
+		hosts[b.Pod] = b.Host
+	}
+	v.Pods = slices.Clone(v.Pods)
+	for i := range v.Pods {
+		if h := hosts[v.Pods[i].UID]; h != "" {
+			v.Pods[i].Host = h
+		}
+	}
+	return v
+}
+
+// A view with faults in it never fails: what is sound is placed, by all the rules.
+func TestFaultsStayLocal(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := drawView(t)
+		for i := range v.Pods {
+			switch rapid.IntRange(0, 9).Draw(t, "fault") {
+			case 0:
+				v.Pods[i].Requests.CPU = -5
+			case 1:
+				v.Pods[i].UID = "uid-0"
+			}
+		}
+		for i := range v.Hosts {
+			switch rapid.IntRange(0, 9).Draw(t, "fault") {
+			case 0:
+				v.Hosts[i].Allocatable.Memory = -1
+			case 1:
+				v.Hosts[i].ID = "id-0"
+			}
+		}
+		u := View{Hosts: shuffled(t, v.Hosts), Pods: shuffled(t, v.Pods)}
+		if a, b := spell(Place(v, Options{})), spell(Place(u, Options{})); a != b {
+			t.Fatalf("plans differ:\n%s\n%s", a, b)
+		}
+		if a, b := fmt.Sprint(Validate(v)), fmt.Sprint(Validate(u)); a != b {
+			t.Fatalf("errors differ:\n%s\n%s", a, b)
+		}
+	})
+}
