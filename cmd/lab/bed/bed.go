@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -56,7 +57,7 @@ func (b *Bed) Up(ctx context.Context) error {
 	if err := preflight(); err != nil {
 		return err
 	}
-	unlock, err := b.lock()
+	unlock, err := b.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func (b *Bed) Up(ctx context.Context) error {
 
 // AddHost boots one more host, in the next region by turn.
 func (b *Bed) AddHost(ctx context.Context) (Host, error) {
-	unlock, err := b.lock()
+	unlock, err := b.lock(ctx)
 	if err != nil {
 		return Host{}, err
 	}
@@ -108,21 +109,26 @@ func (b *Bed) AddHost(ctx context.Context) (Host, error) {
 // Down ends everything of the lab and removes every trace: processes, mounts, namespaces, cgroups, files. It goes by the names in
 // the kernel and on disk, so it also clears away what a crash in the middle of Up or Down left.
 func (b *Bed) Down(ctx context.Context) error {
-	unlock, err := b.lock()
+	unlock, err := b.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	places, err := b.traces()
-	if err != nil {
-		return err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, place := range places {
-		g.Go(func() error { return b.erase(ctx, place) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
+	for range 5 { // what a killed builder had just started may still have finished behind our back
+		places, err := b.traces()
+		if err != nil {
+			return err
+		}
+		if len(places) == 0 {
+			break
+		}
+		g, ctx := errgroup.WithContext(ctx)
+		for _, place := range places {
+			g.Go(func() error { return b.erase(ctx, place) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
 	}
 	return b.removeDir()
 }
@@ -204,7 +210,7 @@ func (b *Bed) removeDir() error {
 const lockFile = "lock"
 
 // lock keeps two processes from building or clearing at once; it ends with its process, however that ends.
-func (b *Bed) lock() (unlock func(), err error) {
+func (b *Bed) lock(ctx context.Context) (unlock func(), err error) {
 	if err := makeDirs(b.dir); err != nil {
 		return nil, err
 	}
@@ -212,9 +218,16 @@ func (b *Bed) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	err = poll(ctx, 60*time.Second, "lock (another process builds the lab or takes it down)", func() (bool, error) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return false, nil
+		}
+		return true, err
+	})
+	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("the lab in %s is being built or taken down by another process: %w", b.dir, err)
+		return nil, fmt.Errorf("lab in %s: %w", b.dir, err)
 	}
 	return func() { f.Close() }, nil
 }

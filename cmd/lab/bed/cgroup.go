@@ -169,7 +169,7 @@ func (g groups) thawAll(group string) error {
 	})
 }
 
-// remove deletes the group; it must have no process.
+// remove deletes the group, and kills what is still in it.
 func (g groups) remove(ctx context.Context, group string) error {
 	for _, root := range g.roots {
 		var dirs []string
@@ -184,11 +184,11 @@ func (g groups) remove(ctx context.Context, group string) error {
 		}
 		slices.Reverse(dirs) // children were walked after their parents
 		for _, dir := range dirs {
-			// A group whose last process is not yet fully gone is busy for a moment.
+			// A group is busy while its last process is not fully gone, or when one has entered after the killing.
 			err := poll(ctx, 10*time.Second, "removal of "+dir, func() (bool, error) {
 				err := unix.Rmdir(dir)
 				if errors.Is(err, unix.EBUSY) {
-					return false, nil
+					return false, g.kill(ctx, group)
 				}
 				return true, ignoreAbsent(err)
 			})
