@@ -20,11 +20,11 @@ func (o *Options) candidates() int {
 	return o.Candidates
 }
 
-// best keeps the first n candidates of an order, sorted.
+// best keeps the first n candidates, sorted: by liking and distance, or by distance alone.
 type best struct {
 	list   []candidate
 	n      int
-	before func(a, b *candidate) bool
+	liking bool
 }
 
 func (b *best) takes(c *candidate) bool { return len(b.list) < b.n || b.before(c, &b.list[b.n-1]) }
@@ -40,13 +40,16 @@ func (b *best) put(c candidate) {
 	b.list[i] = c
 }
 
+func (b *best) before(x, y *candidate) bool {
+	if b.liking && x.liking != y.liking {
+		return x.liking > y.liking
+	}
+	return nearer(x, y)
+}
+
 // nearer orders by distance; hosts are sorted by ID, so their index breaks ties alike everywhere.
 func nearer(a, b *candidate) bool {
 	return a.distance < b.distance || a.distance == b.distance && a.host < b.host
-}
-
-func liked(a, b *candidate) bool {
-	return a.liking > b.liking || a.liking == b.liking && nearer(a, b)
 }
 
 // chooser finds the candidates of one pod after the other in buffers of its own.
@@ -60,8 +63,8 @@ func newChooser(w *world) *chooser {
 	n := w.opts.candidates()
 	return &chooser{
 		w:    w,
-		near: best{make([]candidate, 0, n), n, nearer},
-		like: best{make([]candidate, 0, n), n, liked},
+		near: best{make([]candidate, 0, n), n, false},
+		like: best{make([]candidate, 0, n), n, true},
 	}
 }
 
@@ -70,9 +73,9 @@ func newChooser(w *world) *chooser {
 func (c *chooser) candidates(s *shape, pod uint64) []candidate {
 	w := c.w
 	c.near.list, c.like.list = c.near.list[:0], c.like.list[:0]
-	picky := s.picky()
+	picky, blend := s.picky(), w.logs.blend(s.cpu, s.memory)
 	for _, h := range s.static.hosts {
-		x := candidate{host: h, distance: w.logs.negLog2(mix(pod^w.hash[h])) * w.inverse[h]}
+		x := candidate{host: h, distance: w.logs.distance(mix(pod^w.hash[h]), w.inverse[h], price(blend, w.blend[h]))}
 		if !picky && !c.near.takes(&x) || !w.fits(s, h) || !w.open(s, h) || w.refusesTopology(s, h) != "" {
 			continue
 		}

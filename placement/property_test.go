@@ -37,7 +37,7 @@ func drawTerm(t *rapid.T) Term {
 }
 
 func drawPodTerms(t *rapid.T, odds int) []PodTerm {
-	if rapid.IntRange(0, odds).Draw(t, "has") > 0 {
+	if rapid.IntRange(0, odds).Draw(t, "has") < odds {
 		return nil
 	}
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) PodTerm {
@@ -64,12 +64,12 @@ func drawHost(t *rapid.T, i int) Host {
 	if rapid.IntRange(0, 2).Draw(t, "tainted") > 0 {
 		h.Taints = nil
 	}
-	h.Cordoned = rapid.IntRange(0, 9).Draw(t, "cordoned") == 0
-	if rapid.IntRange(0, 9).Draw(t, "ready") == 0 {
+	h.Cordoned = rapid.IntRange(0, 9).Draw(t, "cordoned") == 6
+	if rapid.IntRange(0, 9).Draw(t, "ready") == 6 {
 		h.NotReady = "out of sight"
 	}
-	h.Allocatable = Resources{CPU: rapid.Int64Range(0, 20).Draw(t, "cpu"), Memory: rapid.Int64Range(4, 20).Draw(t, "memory") << 20,
-		Disk: rapid.Int64Range(5, 20).Draw(t, "disk"), Pods: rapid.Int64Range(2, 8).Draw(t, "pods")}
+	h.Allocatable = Resources{CPU: 20 - rapid.Int64Range(0, 20).Draw(t, "cpu"), Memory: (20 - rapid.Int64Range(0, 16).Draw(t, "memory")) << 20,
+		Disk: 20 - rapid.Int64Range(0, 15).Draw(t, "disk"), Pods: 8 - rapid.Int64Range(0, 6).Draw(t, "pods")}
 	if rapid.Bool().Draw(t, "gpu") {
 		h.Allocatable.Extended = []Amount{{"gpu", 2}}
 	}
@@ -77,7 +77,7 @@ func drawHost(t *rapid.T, i int) Host {
 }
 
 func drawPod(t *rapid.T, i int) Pod {
-	odds := func(n int, what string) bool { return rapid.IntRange(0, n).Draw(t, what) == 0 }
+	odds := func(n int, what string) bool { return rapid.IntRange(0, n).Draw(t, what) == n }
 	p := Pod{UID: fmt.Sprintf("uid-%d", i), Namespace: rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "namespace"), Name: fmt.Sprint("p", i)}
 	p.Owner = rapid.SampledFrom([]string{"", "o1", "o2"}).Draw(t, "owner")
 	for _, k := range []string{"app", "tier"} {
@@ -140,33 +140,46 @@ func drawOptions(t *rapid.T) Options {
 
 // No hard rule and no capacity is ever broken, nothing is pending that fits, every reason is true.
 func TestEveryRuleHolds(t *testing.T) {
-	bound, pending := 0, map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
 		v := drawView(t)
 		if err := Validate(v); err != nil {
 			t.Fatal(err)
 		}
-		p := Place(v, drawOptions(t))
+		if err := check(v, Place(v, drawOptions(t))); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// The drawn views reach every reason, so that the properties above mean something.
+func TestDrawnViewsReachEveryReason(t *testing.T) {
+	views := rapid.Custom(drawView)
+	seen, bound := map[string]int{}, 0
+	for seed := range 1500 {
+		v := views.Example(seed)
+		p := Place(v, Options{})
 		if err := check(v, p); err != nil {
 			t.Fatal(err)
 		}
 		bound += len(p.Binds)
 		for _, w := range p.Pending {
 			for _, r := range w.Reasons {
-				pending[r.Text]++
+				seen[r.Text]++
 			}
 		}
-	})
-	t.Logf("%d binds, reasons seen: %v", bound, pending)
+	}
+	t.Logf("%d binds, refusals: %v", bound, seen)
 	for _, text := range []string{reasonCordoned, reasonTaint, reasonAffinity, reasonPorts, reasonPods, reasonLack + "cpu", reasonLack + "memory",
 		reasonLack + "gpu", reasonVolume, reasonSpread, reasonSpread + missingLabel, reasonNear, reasonApart, reasonExisting} {
-		if pending[text] == 0 {
+		if seen[text] == 0 {
 			t.Errorf("no drawn view ever led to %q", text)
 		}
 	}
 }
 
-func shuffled[T any](t *rapid.T, s []T) []T { return rapid.Permutation(slices.Clone(s)).Draw(t, "order") }
+func shuffled[T any](t *rapid.T, s []T) []T {
+	return rapid.Permutation(slices.Clone(s)).Draw(t, "order")
+}
 
 // The same View in another order, down to the labels and terms of each pod, gives the same bytes.
 func TestOrderDoesNotMatter(t *testing.T) {

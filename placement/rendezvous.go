@@ -62,17 +62,40 @@ func (t *logTable) negLog2(h uint64) uint64 {
 	return uint64(zeros+1)<<logBits - (low + (high-low)*rest>>logBits)
 }
 
-// A pod's distance to a host is negLog2 times the host's inverse weight: below 2^31 · 2^32, so it never overflows.
+// A pod's distance to a host is negLog2 times the host's inverse weight times the price of the match, below
+// 2^27 · 2^22 · 2^14, so it never overflows.
 const (
-	leastWeight = 128
+	leastWeight = 1 << 9
 	mostWeight  = 1 << 32
 )
 
 func inverse(weight int64) uint64 {
-	return 1 << 39 / uint64(min(max(weight, leastWeight), mostWeight))
+	return 1 << 31 / uint64(min(max(weight, leastWeight), mostWeight))
 }
 
 // weight is a host's size in thousandths of a core, where 4 GiB of memory weigh as much as a core.
 func weight(r *Resources) int64 { return size(r.CPU, r.Memory) / 2 }
 
 func size(cpu, memory int64) int64 { return cpu + memory>>20*1000>>12 }
+
+func (t *logTable) distance(hash, inverse, price uint64) uint64 { return t.negLog2(hash) >> 4 * inverse * price }
+
+// blend is how much memory comes with a core, as a logarithm in eighths of an octave; 0 when one of the two is missing.
+func (t *logTable) blend(cpu, memory int64) int16 {
+	if cpu <= 0 || memory <= 0 {
+		return 0
+	}
+	return int16((int64(t.negLog2(uint64(cpu))) - int64(t.negLog2(uint64(memory)))) >> (logBits - 3))
+}
+
+// prices make a host farther from pods whose blend is not that of what it has free, in sixteenths: a pod that is heavy in
+// memory takes from hosts that are rich in memory, so that none runs out of one while the other lies idle. Every octave
+// of mismatch costs four, up to ten.
+var prices = [...]uint64{16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724, 1024, 1448, 2048, 2896, 4096, 5793, 8192, 11585, 16384}
+
+func price(pod, host int16) uint64 {
+	if pod == 0 || host == 0 {
+		return prices[0]
+	}
+	return prices[min(max(pod-host, host-pod), int16(len(prices)-1))]
+}

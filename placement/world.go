@@ -15,6 +15,7 @@ type world struct {
 	barred   []string // why the host takes no new pods
 	hash     []uint64
 	inverse  []uint64
+	blend    []int16 // of what is free
 	total    []amounts
 	free     []amounts
 	ports    [][]HostPort
@@ -82,6 +83,7 @@ func (w *world) addHost(i int32, taintSets map[string]int32) {
 	w.inverse = append(w.inverse, inverse(weight(&h.Allocatable)))
 	a := amounts{h.Allocatable.CPU, h.Allocatable.Memory, h.Allocatable.Disk, h.Allocatable.Pods}
 	w.total, w.free, w.ports = append(w.total, a), append(w.free, a), append(w.ports, nil)
+	w.blend = append(w.blend, w.logs.blend(a.cpu, a.memory))
 	for _, e := range h.Allocatable.Extended {
 		w.extra[w.extendedIndex(e.Name)][i] = e.Value
 	}
@@ -118,6 +120,7 @@ func (w *world) extendedIndex(name string) int32 {
 func (w *world) take(s *shape, h int32) {
 	f := &w.free[h]
 	f.cpu, f.memory, f.disk, f.pods = less(f.cpu, s.cpu), less(f.memory, s.memory), less(f.disk, s.disk), less(f.pods, s.pods)
+	w.blend[h] = w.logs.blend(f.cpu, f.memory)
 	for _, e := range s.extended {
 		w.extra[e.index][h] = less(w.extra[e.index][h], e.value)
 	}
