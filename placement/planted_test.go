@@ -1,9 +1,11 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -275,8 +277,15 @@ func BenchmarkPlanted(b *testing.B) {
 		for _, m := range []struct {
 			name  string
 			score func(c, m float64) float64
-		}{{"central-least", leastAllocated}, {"central-most", mostAllocated}, {"central-kubernetes", kubernetes}} {
+			sort  bool
+		}{{"central-least", leastAllocated, false}, {"central-most", mostAllocated, false}, {"central-kubernetes", kubernetes, false},
+			{"central-kubernetes-large-first", kubernetes, true}, {"central-most-large-first", mostAllocated, true}} {
 			b.Run(fmt.Sprintf("fill=%.2f/%s", fill, m.name), func(b *testing.B) {
+				w := newPlant(1, 1000, fill)
+				if m.sort {
+					slices.SortStableFunc(w.pods, func(a, b plantPod) int { return cmp.Compare(size(b.cpu, b.memory<<20), size(a.cpu, a.memory<<20)) })
+				}
+				b.ResetTimer()
 				var lost float64
 				for b.Loop() {
 					_, lost = w.central(m.score)

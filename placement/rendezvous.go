@@ -78,7 +78,9 @@ func weight(r *Resources) int64 { return size(r.CPU, r.Memory) / 2 }
 
 func size(cpu, memory int64) int64 { return cpu + memory>>20*1000>>12 }
 
-func (t *logTable) distance(hash, inverse, price uint64) uint64 { return t.negLog2(hash) >> 4 * inverse * price }
+func (t *logTable) distance(hash, inverse, price uint64) uint64 {
+	return t.negLog2(hash) >> 4 * inverse * price
+}
 
 // blend is how much memory comes with a core, as a logarithm in eighths of an octave; 0 when one of the two is missing.
 func (t *logTable) blend(cpu, memory int64) int16 {
