@@ -1,0 +1,174 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/scale"
+	"k8s.io/client-go/util/flowcontrol"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/controller/certificates/rootcacertpublisher"
+	"k8s.io/kubernetes/pkg/controller/cronjob"
+	"k8s.io/kubernetes/pkg/controller/daemon"
+	"k8s.io/kubernetes/pkg/controller/deployment"
+	"k8s.io/kubernetes/pkg/controller/disruption"
+	"k8s.io/kubernetes/pkg/controller/endpointslice"
+	"k8s.io/kubernetes/pkg/controller/job"
+	"k8s.io/kubernetes/pkg/controller/namespace"
+	"k8s.io/kubernetes/pkg/controller/replicaset"
+	"k8s.io/kubernetes/pkg/controller/serviceaccount"
+	"k8s.io/kubernetes/pkg/controller/statefulset"
+	"k8s.io/kubernetes/pkg/controller/ttlafterfinished"
+)
+
+// Names of the identities whose writes the guard treats apart; all are those of upstream's bootstrap policy.
+const (
+	garbageCollector     = "generic-garbage-collector"
+	jobController        = "job-controller"
+	disruptionController = "disruption-controller"
+	podCollector         = "pod-garbage-collector"
+)
+
+// stage is what a controller is made from.
+type stage struct {
+	*scene
+	config  Config
+	client  kubernetes.Interface // as the controller's own identity, guarded
+	rest    *rest.Config         // the same
+	mapper  meta.ResettableRESTMapper
+	objects *metadataFactory
+	started <-chan struct{} // closed when the informers run
+}
+
+// controller is one entry of the roster. make builds it and returns what blocks until its context ends.
+type controller struct {
+	name string // of its service account in kube-system
+	make func(ctx context.Context, s *stage) (func(ctx context.Context), error)
+}
+
+// roster is the explicit list of what runs. Never here: nodelifecycle, tainteviction and podgc, which write absence down
+// as a fact; endpoints and endpointslicemirroring, which would make a derived kind a stored one.
+func roster() []controller {
+	return []controller{
+		{"deployment-controller", makeDeployment},
+		{"replicaset-controller", makeReplicaSet},
+		{"statefulset-controller", makeStatefulSet},
+		{"daemon-set-controller", makeDaemonSet},
+		{jobController, makeJob},
+		{"cronjob-controller", makeCronJob},
+		{"ttl-after-finished-controller", makeTTL},
+		{"endpointslice-controller", makeEndpointSlice},
+		{"namespace-controller", makeNamespace},
+		{"service-account-controller", makeServiceAccount},
+		{"root-ca-cert-publisher", makeRootCA},
+		{disruptionController, makeDisruption},
+		{garbageCollector, makeGarbageCollector},
+		{podCollector, makeFence},
+	}
+}
+
+// workers that one node gives to each controller: homes are spread, so a few are enough.
+const workers = 4
+
+func makeDeployment(ctx context.Context, s *stage) (func(context.Context), error) {
+	c, err := deployment.NewDeploymentController(ctx, s.own.Apps().V1().Deployments(), s.all.Apps().V1().ReplicaSets(), s.all.Core().V1().Pods(), s.client)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+func makeReplicaSet(ctx context.Context, s *stage) (func(context.Context), error) {
+	c := replicaset.NewReplicaSetController(ctx, s.own.Apps().V1().ReplicaSets(), s.replicas.Core().V1().Pods(), s.client, replicaset.BurstReplicas)
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+func makeStatefulSet(ctx context.Context, s *stage) (func(context.Context), error) {
+	c := statefulset.NewStatefulSetController(ctx, s.all.Core().V1().Pods(), s.own.Apps().V1().StatefulSets(),
+		s.all.Core().V1().PersistentVolumeClaims(), s.all.Apps().V1().ControllerRevisions(), s.client)
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+func makeDaemonSet(ctx context.Context, s *stage) (func(context.Context), error) {
+	c, err := daemon.NewDaemonSetsController(ctx, s.own.Apps().V1().DaemonSets(), s.all.Apps().V1().ControllerRevisions(),
+		s.all.Core().V1().Pods(), s.all.Core().V1().Nodes(), s.client, flowcontrol.NewBackOff(time.Second, 15*time.Minute))
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+func makeJob(ctx context.Context, s *stage) (func(context.Context), error) {
+	c, err := job.NewController(ctx, s.client, s.all.Core().V1().Pods(), s.all.Batch().V1().Jobs(), nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+func makeCronJob(ctx context.Context, s *stage) (func(context.Context), error) {
+	c, err := cronjob.NewControllerV2(ctx, s.all.Batch().V1().Jobs(), s.own.Batch().V1().CronJobs(), s.client)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+func makeTTL(ctx context.Context, s *stage) (func(context.Context), error) {
+	c := ttlafterfinished.New(ctx, s.own.Batch().V1().Jobs(), s.client)
+	return func(ctx context.Context) { c.Run(ctx, 1) }, nil
+}
+
+func makeEndpointSlice(ctx context.Context, s *stage) (func(context.Context), error) {
+	const perSlice = 100
+	c := endpointslice.NewController(ctx, s.all.Core().V1().Pods(), s.all.Core().V1().Services(), s.all.Core().V1().Nodes(),
+		s.all.Discovery().V1().EndpointSlices(), perSlice, s.client, 0)
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+func makeNamespace(ctx context.Context, s *stage) (func(context.Context), error) {
+	objects, err := metadata.NewForConfig(s.rest)
+	if err != nil {
+		return nil, err
+	}
+	c := namespace.NewNamespaceController(ctx, s.client, objects, s.client.Discovery().ServerPreferredNamespacedResources,
+		s.own.Core().V1().Namespaces(), 0, corev1.FinalizerKubernetes)
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+func makeServiceAccount(ctx context.Context, s *stage) (func(context.Context), error) {
+	c, err := serviceaccount.NewServiceAccountsController(klog.FromContext(ctx), s.all.Core().V1().ServiceAccounts(), s.own.Core().V1().Namespaces(),
+		s.client, serviceaccount.DefaultServiceAccountsControllerOptions())
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) { c.Run(ctx, 1) }, nil
+}
+
+func makeRootCA(_ context.Context, s *stage) (func(context.Context), error) {
+	c, err := rootcacertpublisher.NewPublisher(s.all.Core().V1().ConfigMaps(), s.own.Core().V1().Namespaces(), s.client, s.config.RootCA)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) { c.Run(ctx, 1) }, nil
+}
+
+func makeDisruption(ctx context.Context, s *stage) (func(context.Context), error) {
+	kinds := scale.NewDiscoveryScaleKindResolver(s.client.Discovery())
+	scales, err := scale.NewForConfig(s.rest, s.mapper, dynamic.LegacyAPIPathResolverFunc, kinds)
+	if err != nil {
+		return nil, err
+	}
+	apps := s.all.Apps().V1()
+	c := disruption.NewDisruptionController(ctx, s.all.Core().V1().Pods(), s.own.Policy().V1().PodDisruptionBudgets(),
+		s.all.Core().V1().ReplicationControllers(), apps.ReplicaSets(), apps.Deployments(), apps.StatefulSets(),
+		s.client, s.mapper, scales, discovery.DiscoveryInterface(s.client.Discovery()))
+	return c.Run, nil
+}
