@@ -43,7 +43,7 @@ type Object struct {
 	Root    Key           // the object whose home this one shares; itself where it has no owner
 	Head    Head          // merged over all siblings
 	Others  []Sibling     // concurrent human edits that do not execute, in a stable order
-	version []version     // what Write compares: the live versions of the intent that this view merged
+	version []Dot         // what Write compares: the records that this view was merged from
 }
 
 // Head holds the few fields of an intent that are sticky under merge, so that the store can keep them so without
@@ -62,6 +62,3 @@ type Sibling struct {
 	Delete bool
 	Body   []byte
 }
-
-// version is one live revision of an intent: a dot and the context that its author knew.
-type version struct{}

@@ -21,6 +21,8 @@ type Write struct {
 	Human bool    // a person asked for it, not a controller
 	Head  Head    // Intent only
 	Root  Key     // Intent only, on creation; the zero Key means the object itself
+	// Generated says that the name of what is created has a random suffix: nobody else can be creating it, so no home need be asked.
+	Generated bool
 }
 
 // MaxBody is the greatest size of one body in bytes.

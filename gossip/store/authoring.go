@@ -1,0 +1,236 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	maxWaiting = 1024 // writes queued behind a proposal for the same key
+	maxTries   = 3    // of a creation whose tombstones the home had to teach us
+)
+
+var errBusy = errors.New("too many writes wait for this object")
+
+type pendingWrite struct {
+	ev    event
+	recs  []*Record
+	tries int
+}
+
+func (c *core) write(now time.Time, ev event) {
+	e := c.entry(ev.write.Key)
+	if e.busy {
+		if len(e.waiting) >= maxWaiting {
+			c.refuse(ev, errBusy)
+			return
+		}
+		e.waiting = append(e.waiting, ev)
+		return
+	}
+	c.attempt(now, e, ev, 1)
+}
+
+// attempt authors the record and either merges it here or asks its home first.
+func (c *core) attempt(now time.Time, e *entry, ev event, try int) {
+	recs, err := c.author(now, e, ev)
+	if err != nil {
+		c.refuse(ev, err)
+		c.tidy(e)
+		return
+	}
+	if home := c.home(ev.write, recs[0]); home != "" {
+		e.busy = true
+		c.pending[ev.id] = &pendingWrite{ev, recs, try}
+		c.emit(effect{propose: &proposal{ev.id, home, recs}})
+		return
+	}
+	c.apply(now, e, ev, recs)
+}
+
+// home is where the write has to be serialised; "" for here.
+func (c *core) home(w *Write, r *Record) string {
+	create := w.Base == nil && w.Op == Put
+	if c.cfg.Home == nil || c.cfg.Propose == nil || w.Part != Intent || c.cfg.Class(w.Kind) != Durable || create && w.Generated {
+		return ""
+	}
+	if h := c.cfg.Home(r.Root); h != c.self {
+		return h
+	}
+	return ""
+}
+
+func (c *core) refuse(ev event, err error) {
+	c.emit(effect{answer: &answer{id: ev.id, key: ev.write.Key, err: err}})
+}
+
+// apply merges authored records, shows the result and answers the writer.
+func (c *core) apply(now time.Time, e *entry, ev event, recs []*Record) {
+	last := e.project()
+	durable := c.cfg.Class(e.key.Kind) == Durable
+	for _, r := range recs {
+		if durable {
+			c.merge(now, r)
+		} else {
+			c.mergePassing(r)
+		}
+	}
+	c.reveal()
+	a := &answer{id: ev.id, key: e.key}
+	if ev.write.Op == Delete {
+		a.obj = last
+	}
+	c.emit(effect{answer: a})
+	if c.cfg.Class(e.key.Kind) != Local {
+		c.emit(effect{publish: recs})
+	}
+}
+
+// settled goes on with a write after its home spoke or stayed silent.
+func (c *core) settled(now time.Time, p *proposed) {
+	w := c.pending[p.write]
+	if w == nil {
+		return
+	}
+	delete(c.pending, p.write)
+	e := c.entry(w.ev.write.Key)
+	e.busy = false
+	switch {
+	case p.err != nil && !slices.Equal(e.version(), w.ev.base):
+		c.refuse(w.ev, ErrConflict)
+	case p.err != nil || p.verdict == accepted:
+		c.apply(now, e, w.ev, w.recs)
+	default:
+		for _, r := range p.current {
+			c.merge(now, r)
+		}
+		c.reveal()
+		if create := w.ev.write.Base == nil && w.ev.write.Op == Put; create && len(e.living()) == 0 && w.tries < maxTries {
+			c.attempt(now, c.entry(e.key), w.ev, w.tries+1)
+			break
+		}
+		c.refuse(w.ev, p.verdict.err())
+	}
+	c.resume(now, w.ev.write.Key)
+}
+
+// resume lets the writes go on that waited for a proposal.
+func (c *core) resume(now time.Time, k Key) {
+	e := c.entry(k)
+	for !e.busy && len(e.waiting) > 0 {
+		next := e.waiting[0]
+		e.waiting = e.waiting[1:]
+		c.attempt(now, e, next, 1)
+	}
+	c.tidy(e)
+}
+
+// author checks a write against what is known here and makes its records: the one asked for first, then the deletes of
+// other lives of the same key that it settles.
+func (c *core) author(now time.Time, e *entry, ev event) ([]*Record, error) {
+	w := ev.write
+	living := e.living()
+	create := w.Base == nil && w.Part == Intent
+	switch {
+	case create && w.Op == Delete:
+		return nil, fmt.Errorf("a delete needs the object that it is about: %w", ErrGone)
+	case create && len(living) > 0:
+		return nil, ErrExists
+	case !create && len(living) == 0:
+		return nil, ErrGone
+	case w.Base != nil && living[0].uid.String() != w.Base.UID:
+		return nil, ErrGone
+	case w.Base != nil && !slices.Equal(e.version(), ev.base):
+		return nil, ErrConflict
+	}
+	r := &Record{Key: w.Key, Part: w.Part, Op: w.Op, Human: w.Human, Body: w.Body, Root: w.Root}
+	if r.Op == Delete {
+		r.Body = nil
+	}
+	c.stamp(now, e, r)
+	switch {
+	case w.Part != Intent:
+		r.UID, r.Root = living[0].uid, w.Key
+		r.Human = false
+	case create:
+		r.UID = c.birth(e, r.Dot)
+		r.head = head{}.advance(w.Head)
+		if w.Root == (Key{}) {
+			r.Root = w.Key
+		}
+	default:
+		c.follow(r, living[0], w)
+	}
+	if err := r.seal(c.cfg.Sign); err != nil {
+		return nil, err
+	}
+	return c.settleOthers(now, e, r, living)
+}
+
+// follow makes r the next version of a life.
+func (c *core) follow(r *Record, l *life, w *Write) {
+	exec := l.alive()
+	r.UID, r.Root = l.uid, exec.Root
+	r.context = l.context(w.Human)
+	r.Basis = exec.Basis
+	r.head = l.head().advance(w.Head)
+	if w.Op == Delete {
+		r.head = l.head()
+	}
+}
+
+func (c *core) birth(e *entry, d Dot) UID {
+	if c.cfg.Class(e.key.Kind) != Durable {
+		return newUID(e.key, nil, binary.BigEndian.AppendUint64([]byte(d.Actor), d.N))
+	}
+	var dead []UID
+	for _, l := range e.lives {
+		if l.dead() {
+			dead = append(dead, l.uid)
+		}
+	}
+	return newUID(e.key, dead, nil)
+}
+
+// stamp gives r its dot and a time after everything it builds on.
+func (c *core) stamp(now time.Time, e *entry, r *Record) {
+	after := Stamp(0)
+	for _, l := range e.lives {
+		for _, v := range l.versions {
+			after = max(after, v.Stamp)
+		}
+		for _, p := range l.parts {
+			if p != nil {
+				after = max(after, p.Stamp)
+			}
+		}
+	}
+	c.counter++
+	r.Dot, r.Stamp = Dot{c.self, c.counter}, c.clock.next(now, after)
+}
+
+// settleOthers ends the other lives of a key that are alive after a merge: a person's write all of them, for it saw them
+// as siblings; a machine's only those that no person ever edited.
+func (c *core) settleOthers(now time.Time, e *entry, r *Record, living []*life) ([]*Record, error) {
+	recs := []*Record{r}
+	if r.Part != Intent || len(living) < 2 {
+		return recs, nil
+	}
+	for _, l := range living[1:] {
+		exec := l.alive()
+		if !r.Human && exec.Basis != (Basis{}) {
+			continue
+		}
+		d := &Record{Key: r.Key, Op: Delete, Human: r.Human}
+		c.stamp(now, e, d)
+		c.follow(d, l, &Write{Key: r.Key, Op: Delete, Human: r.Human})
+		if err := d.seal(c.cfg.Sign); err != nil {
+			return nil, err
+		}
+		recs = append(recs, d)
+	}
+	return recs, nil
+}

@@ -1,0 +1,322 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+var (
+	bucketRecords = []byte("records") // stamp (8 B, big endian) + hash (32 B) -> crc32c (4 B) + envelope
+	bucketLost    = []byte("lost")    // likewise: records from before the horizon
+	bucketHorizon = []byte("horizon") // kind -> stamp
+	bucketMeta    = []byte("meta")
+	metaMarks     = []byte("marks") // version (1 B), dot counter, stamp, revision (8 B each): none of them may fall
+	castagnoli    = crc32.MakeTable(crc32.Castagnoli)
+)
+
+const (
+	diskVersion = 1
+	maxLost     = 10_000
+	openTimeout = 2 * time.Second
+)
+
+// errCorrupt marks what only moving the file aside can mend.
+var errCorrupt = errors.New("the database is corrupt")
+
+// disk is the bbolt file. One goroutine at a time commits.
+type disk struct {
+	db   *bolt.DB
+	lost int // records in lost-and-found
+}
+
+// marks are the high-water marks that survive a crash. They run ahead of what was used, so that they need not be written
+// at once with every use.
+type marks struct {
+	counter uint64
+	stamp   Stamp
+	rev     Revision
+}
+
+// saved is all that a start reads from disk.
+type saved struct {
+	marks   marks
+	records []*Record // in order
+	horizon map[string]Stamp
+}
+
+// batch is one transaction.
+type batch struct {
+	ops     []diskOp // in order
+	lose    []*Record
+	horizon []horizonOf
+	marks   marks
+	mark    bool           // the marks alone are worth a transaction
+	after   []effect       // to be done once it is on disk
+	set     *node[*Record] // what is on disk then
+}
+
+type diskOp struct {
+	rec *Record
+	del bool
+}
+
+func (b *batch) dirty() bool { return b.mark || len(b.ops)+len(b.lose)+len(b.horizon) > 0 }
+
+func (b *batch) empty() bool { return !b.dirty() && len(b.after) == 0 }
+
+// openDisk opens name in dir, or moves it aside and begins a new one where it is corrupt. quarantined is the new path of
+// the corrupt file.
+func openDisk(dir string, now time.Time) (d *disk, s *saved, quarantined string, cause error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, "", nil, fmt.Errorf("open store: %w", err)
+	}
+	path := filepath.Join(dir, "store.db")
+	d, s, err = loadDisk(path)
+	if err == nil || !errors.Is(err, errCorrupt) {
+		return d, s, "", nil, err
+	}
+	cause = err
+	quarantined = fmt.Sprintf("%s.corrupt-%s", path, now.UTC().Format("20060102T150405.000000000Z"))
+	if err := os.Rename(path, quarantined); err != nil {
+		return nil, nil, "", cause, fmt.Errorf("move the corrupt database aside: %w", err)
+	}
+	d, s, err = loadDisk(path)
+	return d, s, quarantined, cause, err
+}
+
+// loadDisk opens and reads the whole file. bbolt panics on some damage, and a file cut short faults: both mean corrupt.
+func loadDisk(path string) (d *disk, s *saved, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	var db *bolt.DB
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("open %s: %w: %v", path, errCorrupt, p)
+		}
+		if err != nil && db != nil {
+			closeQuietly(db)
+		}
+	}()
+	db, err = bolt.Open(path, 0o600, &bolt.Options{
+		Timeout: openTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+	})
+	if err != nil {
+		return nil, nil, openError(path, err)
+	}
+	d = &disk{db: db}
+	if err := d.prepare(); err != nil {
+		return nil, nil, openError(path, err)
+	}
+	s = &saved{horizon: map[string]Stamp{}}
+	if err := db.View(func(tx *bolt.Tx) error { return d.read(tx, s) }); err != nil {
+		return nil, nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return d, s, nil
+}
+
+// openError tells damage from circumstances: another process, a full or read-only disk, missing rights.
+func openError(path string, err error) error {
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, bolt.ErrTimeout):
+		return fmt.Errorf("open %s: another process holds it: %w", path, err)
+	case errors.As(err, &errno):
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	return fmt.Errorf("open %s: %w: %w", path, errCorrupt, err)
+}
+
+func closeQuietly(db *bolt.DB) {
+	defer func() { _ = recover() }()
+	_ = db.Close()
+}
+
+// prepare makes the buckets of a new file; an existing one is not written to.
+func (d *disk) prepare() error {
+	missing := false
+	err := d.db.View(func(tx *bolt.Tx) error {
+		missing = tx.Bucket(bucketMeta) == nil
+		return nil
+	})
+	if err != nil || !missing {
+		return err
+	}
+	return d.db.Update(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{bucketRecords, bucketLost, bucketHorizon, bucketMeta} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (d *disk) read(tx *bolt.Tx, s *saved) error {
+	for _, name := range [][]byte{bucketRecords, bucketLost, bucketHorizon, bucketMeta} {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("%w: bucket %s is missing", errCorrupt, name)
+		}
+	}
+	if m := tx.Bucket(bucketMeta).Get(metaMarks); m != nil {
+		if len(m) != 25+4 || crc32.Checksum(m[:25], castagnoli) != binary.BigEndian.Uint32(m[25:]) {
+			return fmt.Errorf("%w: high-water marks", errCorrupt)
+		}
+		if m[0] != diskVersion {
+			return fmt.Errorf("its format is version %d, this program reads %d", m[0], diskVersion)
+		}
+		s.marks = marks{binary.BigEndian.Uint64(m[1:]), Stamp(binary.BigEndian.Uint64(m[9:])), Revision(binary.BigEndian.Uint64(m[17:]))}
+	}
+	err := tx.Bucket(bucketHorizon).ForEach(func(k, v []byte) error {
+		if len(v) != 8 {
+			return fmt.Errorf("%w: horizon of %q", errCorrupt, k)
+		}
+		s.horizon[string(k)] = Stamp(binary.BigEndian.Uint64(v))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	d.lost = tx.Bucket(bucketLost).Stats().KeyN
+	names := names{}
+	return tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
+		r, err := decodeStored(k, v)
+		if err != nil {
+			return err
+		}
+		names.share(r)
+		s.records = append(s.records, r)
+		return nil
+	})
+}
+
+func storedKey(r *Record) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 40), uint64(r.Stamp)), r.hash[:]...)
+}
+
+func storedValue(r *Record) []byte {
+	b := r.appendEnvelope(make([]byte, 4, r.size()+16))
+	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
+	return b
+}
+
+// decodeStored checks the sum over the value and, by the key, the record's own hash.
+func decodeStored(k, v []byte) (*Record, error) {
+	if len(v) < 4 || crc32.Checksum(v[4:], castagnoli) != binary.BigEndian.Uint32(v) {
+		return nil, fmt.Errorf("%w: checksum of record %x", errCorrupt, k)
+	}
+	recs, err := decodeFrame(append([]byte{frameRecords}, v[4:]...))
+	if err != nil || len(recs) != 1 || string(storedKey(recs[0])) != string(k) {
+		return nil, fmt.Errorf("%w: record %x", errCorrupt, k)
+	}
+	return recs[0], nil
+}
+
+// commit writes a batch in one transaction and returns once it is fsynced.
+func (d *disk) commit(b *batch) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("commit: %w: %v", errCorrupt, p)
+		}
+	}()
+	lost := d.lost
+	err = d.db.Update(func(tx *bolt.Tx) error {
+		recs := tx.Bucket(bucketRecords)
+		for _, op := range b.ops {
+			if err := op.apply(recs); err != nil {
+				return err
+			}
+		}
+		for _, h := range b.horizon {
+			if err := tx.Bucket(bucketHorizon).Put([]byte(h.kind), binary.BigEndian.AppendUint64(nil, uint64(h.at))); err != nil {
+				return err
+			}
+		}
+		if lost, err = putLost(tx.Bucket(bucketLost), b.lose, d.lost); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketMeta).Put(metaMarks, b.marks.encode())
+	})
+	if err == nil {
+		d.lost = lost
+	}
+	return err
+}
+
+func (op diskOp) apply(b *bolt.Bucket) error {
+	if op.del {
+		return b.Delete(storedKey(op.rec))
+	}
+	return b.Put(storedKey(op.rec), storedValue(op.rec))
+}
+
+func (m marks) encode() []byte {
+	b := binary.BigEndian.AppendUint64([]byte{diskVersion}, m.counter)
+	b = binary.BigEndian.AppendUint64(b, uint64(m.stamp))
+	b = binary.BigEndian.AppendUint64(b, uint64(m.rev))
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// putLost keeps the newest maxLost.
+func putLost(b *bolt.Bucket, recs []*Record, n int) (int, error) {
+	for _, r := range recs {
+		if b.Get(storedKey(r)) != nil {
+			continue
+		}
+		if err := b.Put(storedKey(r), storedValue(r)); err != nil {
+			return n, err
+		}
+		n++
+	}
+	for ; n > maxLost; n-- {
+		k, _ := b.Cursor().First()
+		if err := b.Delete(k); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// fullDisk reports errors that pass when somebody makes room or remounts: a write that failed before anything was
+// synced. After a failed fsync nobody knows what is on the disk, and the process must stop; bbolt returns those bare.
+func fullDisk(err error) bool {
+	var write *fs.PathError
+	if !errors.As(err, &write) || write.Op != "write" {
+		return false
+	}
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS)
+}
+
+// names shares the strings that most records have in common.
+type names map[string]string
+
+func (n names) share(r *Record) {
+	for _, s := range [...]*string{&r.Kind, &r.Namespace, &r.Root.Kind, &r.Root.Namespace, &r.Dot.Actor, &r.Basis.Dot.Actor} {
+		*s = n.one(*s)
+	}
+	if r.Root.Name == r.Name {
+		r.Root.Name = r.Name
+	}
+	for i := range r.context {
+		r.context[i].actor = n.one(r.context[i].actor)
+	}
+	for i := range r.after {
+		r.after[i].actor = n.one(r.after[i].actor)
+	}
+}
+
+func (n names) one(s string) string {
+	if t, ok := n[s]; ok {
+		return t
+	}
+	n[s] = s
+	return s
+}

@@ -1,0 +1,215 @@
+package store
+
+import (
+	"bytes"
+	"slices"
+	"time"
+)
+
+const (
+	maxHeld  = 16_384 // records in each waiting room
+	maxEarly = 16_384
+)
+
+// receive merges what peers sent. Order and repetition do not matter.
+func (c *core) receive(now time.Time, ev event) {
+	var news []*Record
+	for _, r := range ev.receive {
+		if c.merge(now, r) {
+			news = append(news, r)
+		}
+	}
+	c.reveal()
+	if ev.id != 0 {
+		c.emit(effect{answer: &answer{id: ev.id, current: news}})
+	}
+}
+
+// merge takes one record in and reports whether it counts now. The caller reveals.
+func (c *core) merge(now time.Time, r *Record) bool {
+	if r.Dot.Actor == c.self {
+		c.counter = max(c.counter, r.Dot.N) // ours come back after our disk was lost
+	} else if early(now, r.Stamp) {
+		return c.postpone(r)
+	}
+	switch c.cfg.Class(r.Kind) {
+	case Local:
+		return false // another node's idea of what is local is no concern of ours
+	case Ephemeral:
+		return c.mergePassing(r)
+	}
+	if _, known := c.set.get(r); known {
+		return false
+	}
+	l := c.lives[r.UID]
+	if l != nil && l.key != r.Key {
+		return false // a UID names one key: this one was made up
+	}
+	if l == nil && r.Stamp <= c.horizon[r.Kind] {
+		c.emit(effect{lose: r}) // its tombstone may have been purged: no resurrection
+		return false
+	}
+	c.clock.observe(r.Stamp)
+	if r.Part == Intent {
+		return c.mergeIntent(now, r)
+	}
+	return c.mergePart(l, r)
+}
+
+func (c *core) mergeIntent(now time.Time, r *Record) bool {
+	e := c.entry(r.Key)
+	l := e.life(r.UID)
+	fresh := l == nil
+	if fresh {
+		l = &life{uid: r.UID, key: r.Key}
+		i, _ := slices.BinarySearchFunc(e.lives, r.UID, func(l *life, u UID) int { return bytes.Compare(l.uid[:], u[:]) })
+		e.lives = slices.Insert(e.lives, i, l)
+		c.lives[r.UID] = l
+	}
+	wasDead := l.dead()
+	replaced, added := l.merge(r)
+	if !added {
+		return false
+	}
+	c.keep(r)
+	for _, v := range replaced {
+		c.drop(v)
+	}
+	c.touch(r.Key)
+	if fresh {
+		for _, h := range c.held.take(r.UID) {
+			c.merge(now, h)
+		}
+	}
+	if dead := l.dead(); dead != wasDead {
+		c.ended(l, dead)
+	}
+	return true
+}
+
+// ended tells the view that a life is over, or that a person's edit brought it back.
+func (c *core) ended(l *life, dead bool) {
+	if !dead {
+		c.emit(effect{show: &shown{key: l.key, back: []UID{l.uid}, only: true}})
+		return
+	}
+	for p, r := range l.parts {
+		if r != nil {
+			c.drop(r)
+			l.parts[p] = nil
+		}
+	}
+	c.emit(effect{show: &shown{key: l.key, dead: []UID{l.uid}, only: true}})
+}
+
+func (c *core) mergePart(l *life, r *Record) bool {
+	if l == nil {
+		c.held.add(r)
+		return false
+	}
+	old := l.parts[r.Part]
+	if l.dead() || old != nil && !r.newer(old) {
+		return false
+	}
+	l.parts[r.Part] = r
+	c.keep(r)
+	if old != nil {
+		c.drop(old)
+	}
+	c.touch(r.Key)
+	return true
+}
+
+func (c *core) keep(r *Record) {
+	switch c.cfg.Class(r.Kind) {
+	case Durable:
+		c.set = c.set.with(r)
+		c.emit(effect{persist: r})
+	case Ephemeral:
+		c.passing = c.passing.with(r)
+	}
+}
+
+func (c *core) drop(r *Record) {
+	switch c.cfg.Class(r.Kind) {
+	case Durable:
+		c.set = c.set.without(r)
+		c.emit(effect{forget: r})
+	case Ephemeral:
+		c.passing = c.passing.without(r)
+	}
+}
+
+// postpone keeps a record from the future until it is due. The farthest goes first where there are too many.
+func (c *core) postpone(r *Record) bool {
+	c.early = c.early.with(r)
+	if n := c.early.size(); n > maxEarly {
+		c.early = c.early.without(c.early.at(n - 1))
+	}
+	return false
+}
+
+func (c *core) due(now time.Time) {
+	var news []*Record
+	for c.early.size() > 0 && !early(now, c.early.at(0).Stamp) {
+		r := c.early.at(0)
+		c.early = c.early.without(r)
+		if c.merge(now, r) {
+			news = append(news, r)
+		}
+	}
+}
+
+// holding keeps statuses and observations that came before their intent, the oldest arrivals leaving first.
+type holding struct {
+	byLife map[UID][]*Record
+	order  []*Record
+	bytes  int
+}
+
+const maxHeldBytes = 64 << 20
+
+func newHolding() holding { return holding{byLife: map[UID][]*Record{}} }
+
+func (h *holding) add(r *Record) {
+	mine := h.byLife[r.UID]
+	for i, o := range mine {
+		if o.Part != r.Part {
+			continue
+		}
+		if r.newer(o) {
+			h.remove(o)
+			h.byLife[r.UID] = append(slices.Delete(slices.Clone(mine), i, i+1), r)
+			h.order = append(h.order, r)
+			h.bytes += r.size()
+		}
+		return
+	}
+	h.byLife[r.UID] = append(mine, r)
+	h.order = append(h.order, r)
+	h.bytes += r.size()
+	for len(h.order) > maxHeld || h.bytes > maxHeldBytes {
+		oldest := h.order[0]
+		left := slices.DeleteFunc(slices.Clone(h.byLife[oldest.UID]), func(o *Record) bool { return o == oldest })
+		if h.byLife[oldest.UID] = left; len(left) == 0 {
+			delete(h.byLife, oldest.UID)
+		}
+		h.remove(oldest)
+	}
+}
+
+func (h *holding) remove(r *Record) {
+	if i := slices.Index(h.order, r); i >= 0 {
+		h.order = slices.Delete(h.order, i, i+1)
+		h.bytes -= r.size()
+	}
+}
+
+func (h *holding) take(u UID) []*Record {
+	out := h.byLife[u]
+	delete(h.byLife, u)
+	for _, r := range out {
+		h.remove(r)
+	}
+	return out
+}

@@ -1,0 +1,72 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+)
+
+// Record is one signed change of one part of one object. Records are immutable once they were sealed or decoded; the
+// exact signed bytes are what is stored, hashed, compared and relayed.
+type Record struct {
+	Key
+	Part  Part
+	Op    Op
+	Human bool
+	UID   UID
+	Dot   Dot // the author and its counter
+	Stamp Stamp
+	Basis Basis // the person's edit that this record builds on; its own dot and stamp where Human; zero for none
+	Root  Key
+	Body  []byte
+
+	context knowledge // Intent only; own dot not included
+	after   knowledge // context and the own dot
+	head    head      // Intent only
+	msg     []byte    // the exact signed bytes
+	sig     []byte
+	hash    hash // of msg
+}
+
+// Basis names a person's edit.
+type Basis struct {
+	Dot   Dot
+	Stamp Stamp
+}
+
+type hash [32]byte
+
+// Knows tells what the author of r knew once r was written.
+func (r *Record) complete() *Record {
+	human := uint64(0)
+	if r.Human {
+		human = r.Dot.N
+		r.Basis = Basis{r.Dot, r.Stamp}
+	}
+	r.after = r.context.with(r.Dot.Actor, r.Dot.N, human)
+	return r
+}
+
+// compare orders records by time, then hash: the order of reconciliation, of the disk and of the purge.
+func (r *Record) compare(o *Record) int {
+	if c := cmp.Compare(r.Stamp, o.Stamp); c != 0 {
+		return c
+	}
+	return bytes.Compare(r.hash[:], o.hash[:])
+}
+
+// newer is the order of last-writer-wins parts: stamp, dot, and the hash where an actor's counter was used twice (a cloned
+// disk), so that replicas agree even then.
+func (r *Record) newer(o *Record) bool {
+	return cmp.Or(cmp.Compare(r.Stamp, o.Stamp), r.Dot.compare(o.Dot), bytes.Compare(r.hash[:], o.hash[:])) > 0
+}
+
+func (r *Record) weight() sum {
+	var s sum
+	for i := range s {
+		s[i] = binary.LittleEndian.Uint64(r.hash[8*i:])
+	}
+	return s
+}
+
+func (r *Record) size() int { return len(r.msg) + len(r.sig) + 8 }

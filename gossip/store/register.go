@@ -1,0 +1,212 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+)
+
+// life is one UID's register: the versions of its intent that no later write has both seen and settled, and the newest
+// Status and Observation.
+//
+// Merging keeps the maximal elements of a strict partial order over records, so it is commutative, associative and
+// idempotent whatever the records say (even if an author lies): the maxima of a union are the maxima of the maxima.
+//
+//	u replaces v  ⟺  u settles v, and u's author had seen all that v's author knew
+//	u settles v   ⟺  u answers for strictly more human edits than v, or for the same ones and ranks higher
+//	rank          =   delete before put, then stamp, dot, hash
+//
+// A version that is settled but was not seen by the winner's author stays as a witness until the next write: it is not
+// shown, but its head counts, so that a deletion or a removed finalizer sticks and the generation rises.
+type life struct {
+	uid      UID
+	key      Key
+	versions []*Record      // sorted by executing order, the greatest first
+	parts    [Parts]*Record // [Intent] unused
+}
+
+func (u *Record) settles(v *Record) bool {
+	c := u.after.humanCompare(v.after)
+	return c.oInK && (!c.kInO || u.ranks(v) > 0)
+}
+
+func (u *Record) ranks(v *Record) int {
+	return cmp.Or(cmp.Compare(u.Op, v.Op), cmp.Compare(u.Stamp, v.Stamp), u.Dot.compare(v.Dot), bytes.Compare(u.hash[:], v.hash[:]))
+}
+
+func (u *Record) replaces(v *Record) bool { return u.after.sees(v.after) && u.settles(v) }
+
+// executes orders the versions that nothing settles: what stands first is what the mesh does. A put that stands beside a
+// delete carries a person's edit that the delete did not know, so puts go first.
+func (u *Record) executes(v *Record) int {
+	return cmp.Or(cmp.Compare(v.Op, u.Op), cmp.Compare(u.Basis.Stamp, v.Basis.Stamp), cmp.Compare(u.Stamp, v.Stamp),
+		u.Dot.compare(v.Dot), bytes.Compare(u.hash[:], v.hash[:]))
+}
+
+// merge takes an intent record in. It returns what it replaced, and whether r itself is there now and was not before.
+func (l *life) merge(r *Record) (gone []*Record, added bool) {
+	for _, v := range l.versions {
+		if v.hash == r.hash || v.replaces(r) {
+			return nil, false
+		}
+	}
+	keep := make([]*Record, 0, len(l.versions)+1)
+	for _, v := range l.versions {
+		if r.replaces(v) {
+			gone = append(gone, v)
+		} else {
+			keep = append(keep, v)
+		}
+	}
+	keep = append(keep, r)
+	slices.SortFunc(keep, func(a, b *Record) int { return b.executes(a) })
+	l.versions = keep
+	return gone, true
+}
+
+// unsettled are the versions that no other settles, the executing one first.
+func (l *life) unsettled() []*Record {
+	if len(l.versions) < 2 {
+		return l.versions
+	}
+	var out []*Record
+	for _, v := range l.versions {
+		if !slices.ContainsFunc(l.versions, func(u *Record) bool { return u != v && u.settles(v) }) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// alive returns the executing version, or nil where the life is over or has not begun.
+func (l *life) alive() *Record {
+	if u := l.unsettled(); len(u) > 0 && u[0].Op == Put {
+		return u[0]
+	}
+	return nil
+}
+
+// dead reports a tombstone: the life was ended and no person's edit speaks against it.
+func (l *life) dead() bool { return len(l.versions) > 0 && l.alive() == nil }
+
+// head merges over all versions, witnesses included. Every further body that was written concurrently raises the
+// generation by one, so that whoever acted on one of them sees that it has to look again.
+func (l *life) head() head {
+	var h head
+	var bodies [][]byte
+	for _, v := range l.versions {
+		h = h.merge(v.head)
+		if v.Op == Put && !slices.ContainsFunc(bodies, func(b []byte) bool { return bytes.Equal(b, v.Body) }) {
+			bodies = append(bodies, v.Body)
+		}
+	}
+	h.generation += int64(max(len(bodies)-1, 0))
+	return h
+}
+
+// same reports that two versions ask for the same thing: two people made one object alike.
+func (u *Record) same(v *Record) bool {
+	return u.UID == v.UID && u.Op == v.Op && bytes.Equal(u.Body, v.Body)
+}
+
+// context is what a new write on top of this life's view knows. A person's answers for all that was shown, a machine's for
+// what executes and what equals it.
+func (l *life) context(human bool) knowledge {
+	var k knowledge
+	all := l.unsettled()
+	for _, v := range l.versions {
+		answers := human || slices.Contains(all, v) && v.same(all[0])
+		k = k.join(v.after, answers)
+	}
+	return k
+}
+
+// entry is all that the store knows of one key: its lives, of which more than one may be alive after a merge.
+type entry struct {
+	key     Key
+	lives   []*life // sorted by UID
+	busy    bool    // a proposal is on its way: writes wait
+	waiting []event
+}
+
+func (e *entry) life(u UID) *life {
+	for _, l := range e.lives {
+		if l.uid == u {
+			return l
+		}
+	}
+	return nil
+}
+
+// living are the lives that are alive, the one shown first.
+func (e *entry) living() []*life {
+	var out []*life
+	for _, l := range e.lives {
+		if l.alive() != nil {
+			out = append(out, l)
+		}
+	}
+	slices.SortFunc(out, func(a, b *life) int { return b.alive().executes(a.alive()) })
+	return out
+}
+
+// version is the state that a write's Base is compared with.
+func (e *entry) version() []Dot {
+	var out []Dot
+	for _, l := range e.living() {
+		for _, v := range l.versions {
+			out = append(out, v.Dot)
+		}
+		for _, p := range l.parts {
+			if p != nil {
+				out = append(out, p.Dot)
+			}
+		}
+	}
+	return out
+}
+
+// project computes the view; nil where nothing is alive. Rev and Created are the view's to set.
+func (e *entry) project() *Object {
+	living := e.living()
+	if len(living) == 0 {
+		return nil
+	}
+	l := living[0]
+	all := l.unsettled()
+	exec := all[0]
+	o := &Object{
+		Key: e.key, UID: l.uid.String(), Human: exec.Human, Author: exec.Dot.Actor, Root: exec.Root,
+		Head: l.head().public(), version: e.version(),
+	}
+	o.Bodies[Intent] = exec.Body
+	for p := Intent + 1; p < Parts; p++ {
+		if r := l.parts[p]; r != nil {
+			o.Bodies[p] = r.Body
+		}
+	}
+	o.Others = siblings(exec, all[1:], living[1:])
+	return o
+}
+
+func siblings(exec *Record, others []*Record, lives []*life) []Sibling {
+	var recs []*Record
+	for _, v := range others {
+		if !v.same(exec) {
+			recs = append(recs, v)
+		}
+	}
+	for _, l := range lives {
+		for _, v := range l.unsettled() {
+			if v.Basis != (Basis{}) && !(v.Op == Put && bytes.Equal(v.Body, exec.Body)) {
+				recs = append(recs, v)
+			}
+		}
+	}
+	slices.SortFunc(recs, func(a, b *Record) int { return b.executes(a) })
+	var out []Sibling
+	for _, v := range recs {
+		out = append(out, Sibling{Author: v.Basis.Dot.Actor, Time: v.Basis.Stamp.Milliseconds(), Delete: v.Op == Delete, Body: v.Body})
+	}
+	return out
+}

@@ -1,0 +1,167 @@
+package store
+
+import "time"
+
+// event is what may happen to the core. Exactly one field besides id is set.
+type event struct {
+	id       uint64 // whom to answer; 0: nobody
+	write    *Write
+	base     []Dot       // of write: the version of its Base
+	proposed *proposed   // the home's answer, or that there was none
+	judge    []*Record   // a proposal from another node, verified
+	receive  []*Record   // records from gossip or reconciliation, verified
+	horizon  []horizonOf // a peer's horizons, after a complete reconciliation with it
+	tick     bool
+}
+
+type proposed struct {
+	write   uint64 // id of the write
+	verdict verdict
+	current []*Record // what the home has instead
+	err     error     // out of reach
+}
+
+type horizonOf struct {
+	kind string
+	at   Stamp
+}
+
+// effect is what the core wants done. The driver keeps the order of effects, except that propose may run at once; if
+// a step persists anything, its other effects wait until that is on disk.
+type effect struct {
+	persist *Record   // write to disk
+	forget  *Record   // delete from disk
+	lose    *Record   // write to lost-and-found
+	show    *shown    // change the view
+	answer  *answer   // tell the one who waits for event.id
+	publish []*Record // hand to gossip
+	propose *proposal // ask the home
+	horizon *horizonOf
+}
+
+type shown struct {
+	key    Key
+	obj    *Object // nil: gone
+	dead   []UID   // lives that ended
+	back   []UID   // lives that a person's edit revived
+	purged []UID   // lives whose tombstone was purged
+	only   bool    // lives only: obj is not looked at
+}
+
+type answer struct {
+	id      uint64
+	obj     *Object // nil: whatever the view shows
+	key     Key
+	err     error
+	verdict verdict
+	current []*Record
+}
+
+type proposal struct {
+	write uint64
+	home  string
+	recs  []*Record
+}
+
+// verdict is a home's answer to a proposal.
+type verdict byte
+
+const (
+	accepted verdict = iota
+	conflict
+	exists
+	gone
+)
+
+func (v verdict) err() error {
+	return [...]error{nil, ErrConflict, ErrExists, ErrGone}[v]
+}
+
+// core is the replicated store as a state machine: no clock, no disk, no network, no goroutine, no visible map order. The
+// same events at the same times give the same effects.
+type core struct {
+	cfg     *Config
+	self    string
+	clock   hybrid
+	counter uint64 // of the last dot issued
+	entries map[Key]*entry
+	lives   map[UID]*life
+	set     *node[*Record] // all durable records that count
+	passing *node[*Record] // records of Ephemeral kinds
+	early   *node[*Record] // records from the future
+	held    holding        // statuses and observations whose intent has not come
+	horizon map[string]Stamp
+	pending map[uint64]*pendingWrite
+	swept   time.Time
+	out     []effect
+	acted   map[Key]bool // entries to show at the end of the step; ordered by touched
+	touched []Key
+}
+
+func newCore(cfg *Config) *core {
+	return &core{
+		cfg: cfg, self: cfg.Self,
+		entries: map[Key]*entry{}, lives: map[UID]*life{}, horizon: map[string]Stamp{},
+		pending: map[uint64]*pendingWrite{}, acted: map[Key]bool{}, held: newHolding(),
+	}
+}
+
+// Step advances the core. The returned slice is valid until the next call.
+func (c *core) Step(now time.Time, ev event) []effect {
+	c.out = c.out[:0]
+	switch {
+	case ev.write != nil:
+		c.write(now, ev)
+	case ev.proposed != nil:
+		c.settled(now, ev.proposed)
+	case ev.judge != nil:
+		c.judge(now, ev)
+	case ev.receive != nil:
+		c.receive(now, ev)
+	case ev.horizon != nil:
+		c.adopt(ev.horizon)
+	case ev.tick:
+		c.tick(now)
+	}
+	return c.out
+}
+
+func (c *core) emit(e effect) { c.out = append(c.out, e) }
+
+func (c *core) entry(k Key) *entry {
+	e := c.entries[k]
+	if e == nil {
+		e = &entry{key: k}
+		c.entries[k] = e
+	}
+	return e
+}
+
+// touch marks a key whose view has to be computed anew at the next reveal.
+func (c *core) touch(k Key) {
+	if !c.acted[k] {
+		c.acted[k] = true
+		c.touched = append(c.touched, k)
+	}
+}
+
+// reveal shows every touched key once and drops entries that hold nothing any more.
+func (c *core) reveal() {
+	for _, k := range c.touched {
+		e := c.entries[k]
+		if e == nil {
+			c.emit(effect{show: &shown{key: k}})
+			continue
+		}
+		c.emit(effect{show: &shown{key: k, obj: e.project()}})
+		c.tidy(e)
+	}
+	clear(c.acted)
+	c.touched = c.touched[:0]
+}
+
+func (c *core) tidy(e *entry) {
+	if len(e.lives) == 0 && !e.busy && len(e.waiting) == 0 {
+		delete(c.entries, e.key)
+	}
+}

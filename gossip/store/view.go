@@ -1,0 +1,234 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+const (
+	maxLog    = 50_000  // events kept for List at a revision and for Subscribe from one
+	maxBuried = 100_000 // UIDs remembered after their tombstone was purged
+)
+
+// view is what readers see: immutable objects in one ordered tree per kind, the log of the latest changes, and the
+// subscriptions. Whatever is in it is on disk already. Its order of changes is that of the core's effects.
+type view struct {
+	mu     sync.RWMutex
+	rev    Revision
+	oldest Revision // changes up to and including this one are not in log
+	kinds  map[string]*node[*Object]
+	log    []Event // ring
+	first  int     // index of the oldest in log
+	subs   map[string][]*Subscription
+	dead   map[UID]struct{}
+	buried []UID
+	others map[Key]*Object // objects with siblings
+}
+
+func newView(rev Revision) *view {
+	return &view{
+		rev: rev, oldest: rev, kinds: map[string]*node[*Object]{}, subs: map[string][]*Subscription{},
+		dead: map[UID]struct{}{}, others: map[Key]*Object{},
+	}
+}
+
+func (o *Object) compare(p *Object) int {
+	if c := strings.Compare(o.Namespace, p.Namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(o.Name, p.Name)
+}
+
+func (o *Object) weight() sum { return sum{} }
+
+// show applies one change and returns the event that it made; ok is false where nothing visible changed.
+func (v *view) show(s *shown) (ev Event, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.bury(s)
+	if s.only {
+		return ev, false
+	}
+	t := v.kinds[s.key.Kind]
+	old, _ := t.get(&Object{Key: s.key})
+	if old == nil && s.obj == nil || old != nil && s.obj != nil && old.UID == s.obj.UID && slices.Equal(old.version, s.obj.version) {
+		return ev, false
+	}
+	v.change(old, s.obj)
+	return v.last(), true
+}
+
+// touch gives objects a new revision and changes nothing else.
+func (v *view) touch(keys []Key) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, k := range keys {
+		if old, ok := v.kinds[k.Kind].get(&Object{Key: k}); ok {
+			next := *old
+			v.change(old, &next)
+		}
+	}
+}
+
+func (v *view) change(old, next *Object) {
+	v.rev++
+	var k Key
+	if next != nil {
+		k = next.Key
+		next.Rev, next.Created = v.rev, v.rev
+		if old != nil && old.UID == next.UID {
+			next.Created = old.Created
+		}
+		v.kinds[k.Kind] = v.kinds[k.Kind].with(next)
+	} else {
+		k = old.Key
+		v.kinds[k.Kind] = v.kinds[k.Kind].without(old)
+	}
+	if delete(v.others, k); next != nil && len(next.Others) > 0 {
+		v.others[k] = next
+	}
+	ev := Event{Rev: v.rev, Old: old, New: next}
+	v.append(ev)
+	for _, sub := range v.subs[k.Kind] {
+		if sub.sel.matches(k) {
+			sub.push(ev)
+		}
+	}
+}
+
+func (v *view) append(ev Event) {
+	if len(v.log) < maxLog {
+		v.log = append(v.log, ev)
+		return
+	}
+	v.oldest = v.log[v.first].Rev
+	v.log[v.first] = ev
+	v.first = (v.first + 1) % len(v.log)
+}
+
+func (v *view) last() Event { return v.log[(v.first+len(v.log)-1)%len(v.log)] }
+
+// load puts an object there without an event: before anybody watches.
+func (v *view) load(o *Object) {
+	o.Rev, o.Created = v.rev, v.rev
+	v.kinds[o.Kind] = v.kinds[o.Kind].with(o)
+	if len(o.Others) > 0 {
+		v.others[o.Key] = o
+	}
+}
+
+func (v *view) bury(s *shown) {
+	for _, u := range s.dead {
+		v.dead[u] = struct{}{}
+	}
+	for _, u := range s.back {
+		delete(v.dead, u)
+	}
+	v.buried = append(v.buried, s.purged...)
+	for len(v.buried) > maxBuried {
+		delete(v.dead, v.buried[0])
+		v.buried = v.buried[1:]
+	}
+}
+
+func (v *view) get(k Key) (*Object, Revision) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	o, _ := v.kinds[k.Kind].get(&Object{Key: k})
+	return o, v.rev
+}
+
+// state is a kind's tree as it was at a revision.
+func (v *view) state(kind string, at Revision) (*node[*Object], Revision, error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	t := v.kinds[kind]
+	if at == 0 || at == v.rev {
+		return t, v.rev, nil
+	}
+	if err := v.holds(at); err != nil {
+		return nil, 0, err
+	}
+	for i := len(v.log) - 1; i >= 0; i-- {
+		ev := v.log[(v.first+i)%len(v.log)]
+		switch {
+		case ev.Rev <= at:
+			return t, at, nil
+		case ev.Old != nil && ev.Old.Kind == kind:
+			t = t.with(ev.Old)
+		case ev.Old == nil && ev.New.Kind == kind:
+			t = t.without(ev.New)
+		}
+	}
+	return t, at, nil
+}
+
+// holds reports whether every change after at is in the log.
+func (v *view) holds(at Revision) error {
+	switch {
+	case at > v.rev:
+		return fmt.Errorf("revision %d, the present one is %d: %w", at, v.rev, ErrFuture)
+	case at < v.oldest:
+		return fmt.Errorf("revision %d, the oldest kept is %d: %w", at, v.oldest, ErrCompacted)
+	}
+	return nil
+}
+
+func (v *view) since(sel Selector, from Revision) []Event {
+	var out []Event
+	for i := range v.log {
+		ev := v.log[(v.first+i)%len(v.log)]
+		if ev.Rev > from && sel.matches(ev.key()) {
+			out = append(out, ev)
+		}
+	}
+	return out
+}
+
+func (e Event) key() Key {
+	if e.New != nil {
+		return e.New.Key
+	}
+	return e.Old.Key
+}
+
+func (s Selector) matches(k Key) bool {
+	return s.Kind == k.Kind && (s.Namespace == "" || s.Namespace == k.Namespace) && (s.Name == "" || s.Name == k.Name)
+}
+
+// list reads one page off a kind's tree.
+func list(t *node[*Object], sel Selector, o ListOptions) (objs []*Object, total int) {
+	lo, hi := 0, t.size()
+	if sel.Namespace != "" {
+		lo, _ = t.before(&Object{Key: Key{Namespace: sel.Namespace}})
+		hi, _ = t.before(&Object{Key: Key{Namespace: sel.Namespace + "\x00"}})
+	}
+	if o.After != "" {
+		ns, name, ok := strings.Cut(o.After, "/")
+		if !ok {
+			ns, name = "", o.After
+		}
+		after, _ := t.before(&Object{Key: Key{Namespace: ns, Name: name + "\x00"}})
+		lo = max(lo, after)
+	}
+	if sel.Name == "" {
+		end := hi
+		if o.Limit > 0 {
+			end = min(hi, lo+o.Limit)
+		}
+		objs = make([]*Object, 0, max(end-lo, 0))
+		t.slice(lo, end, func(x *Object) bool { objs = append(objs, x); return true })
+		return objs, max(hi-lo, 0)
+	}
+	t.slice(lo, hi, func(x *Object) bool {
+		if x.Name == sel.Name {
+			if total++; o.Limit == 0 || len(objs) < o.Limit {
+				objs = append(objs, x)
+			}
+		}
+		return true
+	})
+	return objs, total
+}

@@ -1,0 +1,382 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Encoding of a record, version 1; all integers are varints, all strings length-prefixed:
+//
+//	version, flags, kind, namespace, name, UID (16 B), actor, counter, stamp,
+//	[context: n × (actor or "" for the author, seen, human)], [basis: actor, counter, stamp], [root: kind, namespace, name],
+//	[head: deletion, grace, generation, n × (name, epoch)], [body], whatever a later version appends
+//
+// The flags say which parts in brackets are there. What follows the known fields is kept: the signed bytes travel as they
+// are. An envelope is the record and its signature, each length-prefixed; a frame is a type byte and envelopes to its end.
+const (
+	wireVersion = 1
+
+	flagParts   = 0x03 // Part
+	flagDelete  = 0x04
+	flagHuman   = 0x08
+	flagContext = 0x10
+	flagBasis   = 0x20
+	flagRoot    = 0x40 // the root is another object
+	flagHead    = 0x80
+	flagBody    = 0x100
+
+	frameRecords  = 'r'
+	frameAnnounce = 'a'
+
+	maxField    = 253
+	maxContext  = 4096
+	maxRemoved  = 256
+	maxSig      = 512
+	maxRecord   = MaxBody + 512<<10 // a body, and a context and a head at their greatest
+	maxInline   = 64 << 10
+	maxPerFrame = 4096
+	maxFrame    = 4 << 20
+)
+
+// ErrPoison wraps whatever is wrong with bytes from another node: do not relay them.
+var ErrPoison = errors.New("not a valid record")
+
+func (r *Record) encode() []byte {
+	b := make([]byte, 0, 256+len(r.Body)+len(r.context)*24)
+	b = append(b, wireVersion)
+	flags := uint64(r.Part) & flagParts
+	for _, f := range [...]struct {
+		on  bool
+		bit uint64
+	}{
+		{r.Op == Delete, flagDelete}, {r.Human, flagHuman}, {len(r.context) > 0, flagContext},
+		{!r.Human && r.Basis != Basis{}, flagBasis}, {r.Root != r.Key, flagRoot}, {!r.head.zero(), flagHead}, {r.Body != nil, flagBody},
+	} {
+		if f.on {
+			flags |= f.bit
+		}
+	}
+	b = binary.AppendUvarint(b, flags)
+	b = appendKey(b, r.Key)
+	b = append(b, r.UID[:]...)
+	b = appendString(b, r.Dot.Actor)
+	b = binary.AppendUvarint(b, r.Dot.N)
+	b = binary.AppendUvarint(b, uint64(r.Stamp))
+	if flags&flagContext != 0 {
+		b = appendContext(b, r.context, r.Dot.Actor)
+	}
+	if flags&flagBasis != 0 {
+		b = appendString(b, r.Basis.Dot.Actor)
+		b = binary.AppendUvarint(b, r.Basis.Dot.N)
+		b = binary.AppendUvarint(b, uint64(r.Basis.Stamp))
+	}
+	if flags&flagRoot != 0 {
+		b = appendKey(b, r.Root)
+	}
+	if flags&flagHead != 0 {
+		b = r.head.append(b)
+	}
+	if flags&flagBody != 0 {
+		b = appendString(b, string(r.Body))
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendKey(b []byte, k Key) []byte {
+	return appendString(appendString(appendString(b, k.Kind), k.Namespace), k.Name)
+}
+
+func appendContext(b []byte, k knowledge, author string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(k)))
+	for _, e := range k {
+		if e.actor == author {
+			e.actor = ""
+		}
+		b = appendString(b, e.actor)
+		b = binary.AppendUvarint(b, e.seen)
+		b = binary.AppendUvarint(b, e.human)
+	}
+	return b
+}
+
+func (h head) zero() bool {
+	return h.deletion == 0 && h.grace == 0 && h.generation == 0 && len(h.removed) == 0
+}
+
+func (h head) append(b []byte) []byte {
+	b = binary.AppendVarint(b, h.deletion)
+	b = binary.AppendVarint(b, h.grace)
+	b = binary.AppendVarint(b, h.generation)
+	b = binary.AppendUvarint(b, uint64(len(h.removed)))
+	for _, r := range h.removed {
+		b = appendString(b, r.name)
+		b = binary.AppendUvarint(b, r.epoch)
+	}
+	return b
+}
+
+// seal encodes and signs a record that was filled in.
+func (r *Record) seal(sign func([]byte) ([]byte, error)) error {
+	r.complete()
+	r.msg = r.encode()
+	if r.Body != nil {
+		r.Body = r.msg[len(r.msg)-len(r.Body):]
+	}
+	r.hash = sha256.Sum256(r.msg)
+	if len(r.msg) > maxRecord {
+		return fmt.Errorf("record of %d bytes: %w", len(r.msg), ErrTooLarge)
+	}
+	if sign == nil {
+		return nil
+	}
+	sig, err := sign(r.msg)
+	if err != nil {
+		return fmt.Errorf("sign record: %w", err)
+	}
+	r.sig = sig
+	return nil
+}
+
+// decodeRecord reads a record; it keeps msg and sig, which must not change afterwards. It checks everything but the
+// signature.
+func decodeRecord(msg, sig []byte) (*Record, error) {
+	if len(msg) > maxRecord || len(sig) > maxSig {
+		return nil, fmt.Errorf("%w: %d bytes", ErrPoison, len(msg)+len(sig))
+	}
+	d := decoder{b: msg}
+	if v := d.byte(); v != wireVersion {
+		return nil, fmt.Errorf("%w: version %d", ErrPoison, v)
+	}
+	r := &Record{msg: msg, sig: sig}
+	flags := d.uint()
+	r.Part, r.Human = Part(flags&flagParts), flags&flagHuman != 0
+	if flags&flagDelete != 0 {
+		r.Op = Delete
+	}
+	r.Key = d.key()
+	copy(r.UID[:], d.take(16))
+	r.Dot = Dot{d.string(maxActor), d.uint()}
+	r.Stamp = Stamp(d.uint())
+	r.Root = r.Key
+	if flags&flagContext != 0 {
+		r.context = d.context(r.Dot.Actor)
+	}
+	if flags&flagBasis != 0 {
+		r.Basis = Basis{Dot{d.string(maxActor), d.uint()}, Stamp(d.uint())}
+	}
+	if flags&flagRoot != 0 {
+		r.Root = d.key()
+	}
+	if flags&flagHead != 0 {
+		r.head = d.head()
+	}
+	if flags&flagBody != 0 {
+		r.Body = d.take(d.length(MaxBody))
+	}
+	if d.err == nil {
+		d.err = r.check()
+	}
+	if d.err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPoison, d.err)
+	}
+	r.hash = sha256.Sum256(msg)
+	return r.complete(), nil
+}
+
+func (r *Record) check() error {
+	switch {
+	case r.Part >= Parts:
+		return errors.New("unknown part")
+	case r.Part != Intent && (r.Op != Put || len(r.context) > 0 || !r.head.zero()):
+		return errors.New("a status or observation can only be put")
+	case r.Dot.Actor == "" || r.Dot.N == 0:
+		return errors.New("no author")
+	case r.context.of(r.Dot.Actor).seen >= r.Dot.N || r.context.of(r.Dot.Actor).human >= r.Dot.N:
+		return errors.New("the author's own counter fell")
+	case r.Basis.Stamp > r.Stamp:
+		return errors.New("older than what it builds on")
+	}
+	if err := r.Key.check(); err != nil {
+		return err
+	}
+	return r.Root.check()
+}
+
+func (k Key) check() error {
+	switch {
+	case k.Name == "" || strings.Count(k.Kind, "/") != 1:
+		return fmt.Errorf("key %q: a kind needs one '/', a name some letters", k)
+	case len(k.Kind) > maxField || len(k.Namespace) > maxField || len(k.Name) > maxField:
+		return fmt.Errorf("key: a field is longer than %d bytes", maxField)
+	case strings.ContainsAny(k.Namespace, "/\x00") || strings.ContainsAny(k.Name, "/\x00") || strings.Contains(k.Kind, "\x00"):
+		return fmt.Errorf("key %q: '/' or NUL in a name", k)
+	}
+	return nil
+}
+
+// decoder reads fields until the first error; afterwards everything is zero.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+var errShort = errors.New("truncated or over a bound")
+
+func (d *decoder) fail() { d.b, d.err = nil, errShort }
+
+func (d *decoder) take(n int) []byte {
+	if n < 0 || n > len(d.b) {
+		d.fail()
+		return nil
+	}
+	out := d.b[:n:n]
+	d.b = d.b[n:]
+	return out
+}
+
+func (d *decoder) byte() byte {
+	if b := d.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) uint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) int() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) length(most int) int {
+	v := d.uint()
+	if v > uint64(most) {
+		d.fail()
+		return 0
+	}
+	return int(v)
+}
+
+func (d *decoder) string(most int) string { return string(d.take(d.length(most))) }
+
+func (d *decoder) key() Key {
+	return Key{d.string(maxField), d.string(maxField), d.string(maxField)}
+}
+
+func (d *decoder) context(author string) knowledge {
+	n := d.length(maxContext)
+	k := make(knowledge, 0, min(n, len(d.b)/3))
+	for range n {
+		e := known{d.string(maxActor), d.uint(), d.uint()}
+		if e.actor == "" {
+			e.actor = author
+		}
+		if d.err != nil || len(k) > 0 && k[len(k)-1].actor >= e.actor {
+			d.fail()
+			return nil
+		}
+		k = append(k, e)
+	}
+	return k
+}
+
+func (d *decoder) head() head {
+	h := head{deletion: d.int(), grace: d.int(), generation: d.int()}
+	n := d.length(maxRemoved)
+	for range n {
+		r := removal{d.string(maxField), d.uint()}
+		if d.err != nil || len(h.removed) > 0 && h.removed[len(h.removed)-1].name >= r.name {
+			d.fail()
+			return head{}
+		}
+		h.removed = append(h.removed, r)
+	}
+	return h
+}
+
+func (r *Record) appendEnvelope(b []byte) []byte {
+	b = append(binary.AppendUvarint(b, uint64(len(r.msg))), r.msg...)
+	return append(binary.AppendUvarint(b, uint64(len(r.sig))), r.sig...)
+}
+
+// encodeFrame puts records into one frame.
+func encodeFrame(recs []*Record) []byte {
+	n := 1
+	for _, r := range recs {
+		n += r.size()
+	}
+	b := append(make([]byte, 0, n), frameRecords)
+	for _, r := range recs {
+		b = r.appendEnvelope(b)
+	}
+	return b
+}
+
+// decodeFrame undoes encodeFrame. The records keep their bytes apart from the frame's.
+func decodeFrame(b []byte) ([]*Record, error) {
+	if len(b) == 0 || b[0] != frameRecords || len(b) > maxFrame {
+		return nil, fmt.Errorf("%w: not a frame of records", ErrPoison)
+	}
+	d := decoder{b: b[1:]}
+	var recs []*Record
+	for len(d.b) > 0 {
+		msg := d.take(d.length(maxRecord))
+		sig := d.take(d.length(maxSig))
+		if d.err != nil || len(recs) == maxPerFrame {
+			return nil, fmt.Errorf("%w: bad frame", ErrPoison)
+		}
+		own := append(append(make([]byte, 0, len(msg)+len(sig)), msg...), sig...)
+		r, err := decodeRecord(own[:len(msg):len(msg)], own[len(msg):])
+		if err != nil {
+			return nil, err
+		}
+		recs = append(recs, r)
+	}
+	return recs, nil
+}
+
+// frames packs records into frames that gossip may carry, and announces by stamp and hash the ones that are too large.
+func frames(recs []*Record) [][]byte {
+	var out [][]byte
+	var batch []*Record
+	n := 1
+	flush := func() {
+		if len(batch) > 0 {
+			out = append(out, encodeFrame(batch))
+			batch, n = nil, 1
+		}
+	}
+	for _, r := range recs {
+		if r.size()+1 > maxInline {
+			a := binary.BigEndian.AppendUint64([]byte{frameAnnounce}, uint64(r.Stamp))
+			out = append(out, append(a, r.hash[:]...))
+			continue
+		}
+		if n+r.size() > maxInline || len(batch) == maxPerFrame {
+			flush()
+		}
+		batch, n = append(batch, r), n+r.size()
+	}
+	flush()
+	return out
+}

@@ -1,0 +1,74 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Write applies one change and returns the view afterwards, for a Delete the last one before. It returns once the change
+// is on disk here, and at the home where another node serialises the object. ErrConflict, ErrExists, ErrGone: nothing was
+// changed and Get shows why. ErrReadOnly, and an ended ctx: the change may still come about.
+func (s *Store) Write(ctx context.Context, w Write) (*Object, error) {
+	if err := s.admit(&w); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", w.Op, w.Key, err)
+	}
+	ev := event{write: &w}
+	if w.Base != nil {
+		ev.base = w.Base.version
+	}
+	r, err := s.ask(ctx, ev)
+	if err == nil && r.obj == nil {
+		err = ErrGone // deleted at the same moment
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", w.Op, w.Key, err)
+	}
+	return r.obj, nil
+}
+
+// admit refuses what needs no look at the store.
+func (s *Store) admit(w *Write) error {
+	if err := w.Key.check(); err != nil {
+		return err
+	}
+	if w.Root != (Key{}) {
+		if err := w.Root.check(); err != nil {
+			return fmt.Errorf("root: %w", err)
+		}
+	}
+	switch {
+	case len(w.Body) > MaxBody:
+		return fmt.Errorf("%d bytes: %w", len(w.Body), ErrTooLarge)
+	case len(w.Head.Removed) > maxRemoved:
+		return fmt.Errorf("%d removed finalizers, at most %d: %w", len(w.Head.Removed), maxRemoved, ErrTooLarge)
+	case w.Part >= Parts || w.Part != Intent && w.Op != Put:
+		return errors.New("a status or observation can only be put")
+	}
+	for _, name := range w.Head.Removed {
+		if len(name) > maxField {
+			return fmt.Errorf("removed finalizer of %d bytes, at most %d: %w", len(name), maxField, ErrTooLarge)
+		}
+	}
+	if s.cfg.Class(w.Kind) != Durable {
+		return nil
+	}
+	if s.cfg.Fit != nil {
+		if err := s.cfg.Fit(); err != nil {
+			return fmt.Errorf("%w: %w", ErrReadOnly, err)
+		}
+	}
+	return s.Health()
+}
+
+func (o Op) String() string {
+	if o == Delete {
+		return "delete"
+	}
+	return "put"
+}
+
+func (k Key) String() string {
+	return strings.Join([]string{k.Kind, k.Namespace, k.Name}, " ")
+}
