@@ -1,0 +1,103 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+)
+
+// reconcile runs one reconciliation between two stores over a pipe without any buffer.
+func reconcile(t testing.TB, a, b *Store) (Stats, Stats) {
+	t.Helper()
+	x, y := net.Pipe()
+	defer x.Close()
+	defer y.Close()
+	type end struct {
+		st  Stats
+		err error
+	}
+	served := make(chan end, 1)
+	go func() {
+		st, err := b.ServeReconcile(context.Background(), y)
+		if err != nil {
+			y.Close()
+		}
+		served <- end{st, err}
+	}()
+	st, err := a.Reconcile(context.Background(), x)
+	if err != nil {
+		x.Close()
+	}
+	e := <-served
+	if err != nil || e.err != nil {
+		t.Fatalf("initiator: %v; server: %v", err, e.err)
+	}
+	return st, e.st
+}
+
+func equalRoots(t testing.TB, stores ...*Store) {
+	t.Helper()
+	root, n := stores[0].Root()
+	for _, s := range stores[1:] {
+		if r, k := s.Root(); r != root || k != n {
+			t.Fatalf("roots differ: %d and %d records", n, k)
+		}
+	}
+}
+
+func fill(t testing.TB, s *Store, prefix string, n int) {
+	t.Helper()
+	errs := make(chan error, n)
+	for i := range n {
+		go func() {
+			_, err := s.Write(context.Background(), Write{Key: pod(fmt.Sprintf("%s-%05d", prefix, i)), Body: []byte(prefix), Generated: true})
+			errs <- err
+		}()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestReconcileMakesEqual(t *testing.T) {
+	m := newMesh()
+	m.mute = true
+	a, b := m.add(t, "a"), m.add(t, "b")
+	fill(t, a, "a", 3000)
+	st, _ := reconcile(t, b, a) // an empty joiner
+	if st.Merged != 3000 {
+		t.Fatalf("joiner: %+v", st)
+	}
+	equalRoots(t, a, b)
+	st, other := reconcile(t, a, b)
+	if st.In+st.Out > 200 || other.In != st.Out {
+		t.Fatalf("equal stores cost %d bytes", st.In+st.Out)
+	}
+	put(t, a, Write{Key: pod("one"), Body: []byte("1")})
+	put(t, b, Write{Key: pod("two"), Body: []byte("2")})
+	put(t, b, Write{Key: pod("a-00017"), Op: Delete, Base: get(b, pod("a-00017"))})
+	st, other = reconcile(t, a, b)
+	equalRoots(t, a, b)
+	if st.Merged != 2 || other.Merged != 1 || st.In+st.Out > 6000 {
+		t.Fatalf("small difference: %+v, %+v", st, other)
+	}
+	if get(a, pod("a-00017")) != nil || get(a, pod("two")) == nil || get(b, pod("one")) == nil {
+		t.Fatal("views differ")
+	}
+}
+
+func TestReconcileDisjoint(t *testing.T) {
+	m := newMesh()
+	m.mute = true
+	a, b := m.add(t, "a"), m.add(t, "b")
+	fill(t, a, "a", 2500)
+	fill(t, b, "b", 2500)
+	reconcile(t, a, b)
+	equalRoots(t, a, b)
+	if _, n := a.Root(); n != 5000 {
+		t.Fatalf("%d records", n)
+	}
+}
