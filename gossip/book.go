@@ -1,0 +1,115 @@
+package gossip
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+const peersFile = "peers.json"
+
+// known is what is remembered of a peer across restarts, so that it is redialled for ever.
+type known struct {
+	ID     ID             `json:"id"`
+	Name   string         `json:"name"`
+	Addr   netip.AddrPort `json:"addr"`
+	Region string         `json:"region,omitempty"`
+	Zone   string         `json:"zone,omitempty"`
+	Left   bool           `json:"left,omitempty"`
+}
+
+// book is the list of all peers ever met, mirrored to a file.
+type book struct {
+	path string
+
+	mu    sync.Mutex // guards what follows
+	peers map[ID]known
+	dirty bool
+}
+
+const saveEvery = time.Second
+
+func openBook(path string) (*book, error) {
+	var list []known
+	if err := readJSON(path, &list); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read known peers: %w", err)
+	}
+	b := &book{path: path, peers: make(map[ID]known, len(list))}
+	for _, k := range list {
+		b.peers[k.ID] = k
+	}
+	return b, nil
+}
+
+// learn remembers a peer and tells whether anything about it is new. Empty fields do not overwrite.
+func (b *book) learn(k known) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old, ok := b.peers[k.ID]
+	if k.Name == "" {
+		k.Name = old.Name
+	}
+	if !k.Addr.IsValid() {
+		k.Addr = old.Addr
+	}
+	if k.Region == "" && k.Zone == "" {
+		k.Region, k.Zone = old.Region, old.Zone
+	}
+	if ok && old == k {
+		return false
+	}
+	b.peers[k.ID] = k
+	b.dirty = true
+	return true
+}
+
+func (b *book) left(id ID, left bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if k, ok := b.peers[id]; ok && k.Left != left {
+		k.Left = left
+		b.peers[id] = k
+		b.dirty = true
+	}
+}
+
+func (b *book) get(id ID) (known, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k, ok := b.peers[id]
+	return k, ok
+}
+
+func (b *book) all() []known {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.SortedFunc(maps.Values(b.peers), func(x, y known) int {
+		if x.ID < y.ID {
+			return -1
+		}
+		return 1
+	})
+}
+
+// save writes the book when it changed since it was written.
+func (b *book) save() error {
+	b.mu.Lock()
+	dirty := b.dirty
+	b.dirty = false
+	b.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	if err := writeJSON(b.path, b.all()); err != nil {
+		b.mu.Lock()
+		b.dirty = true
+		b.mu.Unlock()
+		return err
+	}
+	return nil
+}

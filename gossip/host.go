@@ -1,0 +1,120 @@
+package gossip
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	ma "github.com/multiformats/go-multiaddr"
+	"github.com/quic-go/quic-go"
+)
+
+// newHost listens on QUIC and TCP at the same port number and returns the packet connection that shares the UDP port for
+// what is not QUIC. No DHT, no relay, no address discovery: peers come from tokens, serf, the peers file and mDNS.
+func newHost(cfg Config, self identity, advertise netip.AddrPort) (host.Host, net.PacketConn, error) {
+	limits, err := resourceManager()
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+	}
+	conns, err := connmgr.NewConnManager(1024, 2048, connmgr.WithGracePeriod(time.Minute))
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+	}
+	var udp *quicreuse.ConnManager
+	reuse := func(reset quic.StatelessResetKey, tokens quic.TokenGeneratorKey) (*quicreuse.ConnManager, error) {
+		var err error
+		udp, err = quicreuse.NewConnManager(reset, tokens, cfg.wire.packets()...)
+		return udp, err
+	}
+	options := append(commonOptions(self),
+		libp2p.ListenAddrs(multiaddrs(cfg.Listen)...),
+		libp2p.AddrsFactory(func([]ma.Multiaddr) []ma.Multiaddr { return multiaddrs(advertise) }),
+		libp2p.QUICReuse(reuse),
+		libp2p.ResourceManager(limits),
+		libp2p.ConnectionManager(conns),
+	)
+	if cfg.wire != nil {
+		options = append(options, libp2p.ConnectionGater(cfg.wire))
+	}
+	h, err := libp2p.New(options...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+	}
+	if len(h.Network().ListenAddresses()) < 2 { // libp2p is content with one of the two
+		return nil, nil, errors.Join(fmt.Errorf("listen on %s: the UDP or the TCP port is in use", cfg.Listen), h.Close())
+	}
+	shared, err := udp.SharedNonQUICPacketConn("", net.UDPAddrFromAddrPort(cfg.Listen))
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("share UDP port %s: %w", cfg.Listen, err), h.Close())
+	}
+	return h, shared, nil
+}
+
+// newGuest is the host of a server that has not joined yet: it dials, and listens on a passing port only for mDNS.
+func newGuest(cfg Config, self identity, listen ...ma.Multiaddr) (host.Host, error) {
+	options := append(commonOptions(self), libp2p.ResourceManager(&network.NullResourceManager{}))
+	if len(listen) == 0 {
+		options = append(options, libp2p.NoListenAddrs)
+	} else {
+		options = append(options, libp2p.ListenAddrs(listen...))
+	}
+	h, err := libp2p.New(options...)
+	if err != nil {
+		return nil, fmt.Errorf("start transport: %w", err)
+	}
+	return h, nil
+}
+
+func commonOptions(self identity) []libp2p.Option {
+	return []libp2p.Option{
+		libp2p.Identity(self.key),
+		libp2p.Transport(libp2pquic.NewTransport),
+		libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.Security(noise.ID, noise.New),
+		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
+		libp2p.DisableRelay(),
+		libp2p.DisableIdentifyAddressDiscovery(),
+		libp2p.DisableMetrics(),
+		libp2p.Ping(false),
+		libp2p.UserAgent("orpheus"),
+		libp2p.WithDialTimeout(5 * time.Second),
+		libp2p.UDPBlackHoleSuccessCounter(nil), // a long partition must not make UDP look blocked for good
+		libp2p.IPv6BlackHoleSuccessCounter(nil),
+	}
+}
+
+// resourceManager bounds what all peers together and each peer may hold: generous for a mesh of hundreds, finite for a
+// stranger who opens connections.
+func resourceManager() (network.ResourceManager, error) {
+	base := rcmgr.DefaultLimits.AutoScale()
+	peerLimit := rcmgr.ResourceLimits{
+		Streams: 4096, StreamsInbound: 2048, StreamsOutbound: 4096,
+		Conns: 16, ConnsInbound: 8, ConnsOutbound: 16, FD: 16, Memory: 256 << 20,
+	}
+	limits := rcmgr.PartialLimitConfig{
+		System: rcmgr.ResourceLimits{
+			Streams: 65536, StreamsInbound: 32768, StreamsOutbound: 65536,
+			Conns: 4096, ConnsInbound: 2048, ConnsOutbound: 2048, FD: 2048, Memory: 1 << 30,
+		},
+		Transient: rcmgr.ResourceLimits{
+			Streams: 1024, StreamsInbound: 512, StreamsOutbound: 1024,
+			Conns: 256, ConnsInbound: 128, ConnsOutbound: 256, FD: 256, Memory: 128 << 20,
+		},
+		PeerDefault:         peerLimit,
+		ProtocolDefault:     rcmgr.ResourceLimits{Streams: 16384, StreamsInbound: 8192, StreamsOutbound: 16384, Memory: 512 << 20},
+		ProtocolPeerDefault: rcmgr.ResourceLimits{Streams: 1024, StreamsInbound: 512, StreamsOutbound: 1024, Memory: 128 << 20},
+	}
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(base)))
+}

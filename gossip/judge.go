@@ -1,0 +1,324 @@
+package gossip
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// judge decides what this node believes of its peers. It is pure: time and evidence enter through Step and what is to be
+// done comes out. serf gives hints; a verdict needs this node's own evidence too.
+//
+//	     answered, and serf has it alive
+//	  ┌──────────────────────────────────────┐
+//	  ▼    no answer for 0.6 s                │
+//	Alive ────────────────────► Suspect ──────┤
+//	  ▲                          │   ▲        │
+//	  │     serf says failed AND │   │ answered (serf not yet), or
+//	  │     no answer for 2.5 s, │   │ serf has it alive again
+//	  │     ≥ 4 checks sent      ▼   │        │
+//	  └───────────────────────  Failed ───────┘         goodbye ──► Left ──► Alive (it came back)
+//
+// Silence is counted from the first check without an answer and in this node's waking time: while this process was frozen,
+// nobody was silent. A pause over 1 s voids what was pending and gives every peer a fresh period.
+type judge struct {
+	self  ID
+	peers map[ID]*suspect
+	last  time.Time     // of the last Step
+	awake time.Duration // waking time: rises with the clock, but by at most maxStep a Step
+	slow  time.Duration // until when (waking time) this node mistrusts itself after a pause
+	score int           // serf's health score of this node
+	mass  time.Time     // since when more than half of the peers are newly out of sight; zero: they are not
+
+	held, wasSlow bool // as of the last Step
+}
+
+// suspect is what is known of one peer.
+type suspect struct {
+	state      State
+	since      time.Time
+	serf       hint
+	silent     bool          // a check is without an answer
+	silence    time.Duration // waking time when the first check without an answer was sent
+	checks     int           // sent since then
+	next       time.Duration // waking time of the next check
+	excused    time.Duration // waking time until which it may be silent: it said that it restarts
+	lost       time.Time     // when it was last seen to go from Alive to anything else but Left
+	introduced bool          // was Alive once in this life of ours
+}
+
+// hint is serf's view of a peer.
+type hint uint8
+
+const (
+	hintNone hint = iota // serf has never met it in this life of ours
+	hintAlive
+	hintFailed
+	hintLeft
+)
+
+// Timing. With 2 to 10 members serf says failed 2.4 to 3.7 s after a crash (probe interval 0.4 s, suspicion 2 s), silence
+// lasts 2.5 to 3.3 s; both are needed. A peer frozen for 2 s answers before either ends. Both grow with log10 N.
+const (
+	heartbeat    = 800 * time.Millisecond // between checks of a peer that answers; stretched beyond 16 peers
+	recheck      = 300 * time.Millisecond // between checks of a peer that owes an answer
+	doubtAfter   = 400 * time.Millisecond // silence after which checks go out at the faster pace
+	suspectAfter = 600 * time.Millisecond
+	failAfter    = 2500 * time.Millisecond
+	failChecks   = 4
+	excuse       = 15 * time.Second // for a daemon that said that it restarts
+	pauseGap     = time.Second      // between two Steps: this process was frozen
+	maxStep      = 250 * time.Millisecond
+	slowSpan     = 3 * time.Second
+	slowScore    = 2
+	massWindow   = 90 * time.Second // a peer lost longer ago is old news
+	massHold     = 60 * time.Second
+)
+
+// evidence is what the judge judges by.
+type evidence interface{ evidence() }
+
+type (
+	tick   struct{ score int } // every 100 ms, with serf's health score
+	heard  struct{ peer ID }   // it answered a check, said hello or was just admitted
+	hinted struct {
+		peer ID
+		hint hint
+	}
+	met      struct{ peer ID } // a peer to be watched from now on
+	farewell struct{ peer ID } // it said that its daemon restarts
+	departed struct{ peer ID } // known to have left in an earlier life of ours
+)
+
+func (tick) evidence()     {}
+func (heard) evidence()    {}
+func (hinted) evidence()   {}
+func (met) evidence()      {}
+func (farewell) evidence() {}
+func (departed) evidence() {}
+
+// verdicts is what a Step wants done.
+type verdicts struct {
+	check   []ID     // ask these over libp2p whether they live
+	changed []change // state transitions, in order of ID
+	turned  bool     // the hold or the slowness of this node changed
+}
+
+type change struct {
+	peer     ID
+	from, to State
+}
+
+func newJudge(self ID, now time.Time) *judge {
+	return &judge{self: self, peers: make(map[ID]*suspect), last: now}
+}
+
+// Step takes one piece of evidence at a time; now must not fall.
+func (j *judge) Step(now time.Time, e evidence) verdicts {
+	j.pass(now)
+	var v verdicts
+	switch e := e.(type) {
+	case tick:
+		j.score = e.score
+		v.check = j.due()
+	case met:
+		if e.peer != j.self {
+			j.peer(e.peer, now)
+		}
+	case heard:
+		if p := j.peers[e.peer]; p != nil {
+			p.answered(j.awake, j.pace())
+		}
+	case hinted:
+		if e.peer != j.self {
+			j.peer(e.peer, now).hinted(e.hint, j.awake)
+		}
+	case farewell:
+		if p := j.peers[e.peer]; p != nil {
+			p.excused = j.awake + excuse
+		}
+	case departed:
+		if e.peer != j.self {
+			p := j.peer(e.peer, now)
+			p.serf, p.state = hintLeft, Left
+		}
+	}
+	v.changed = j.review(now)
+	j.weigh(now)
+	held, _ := j.hold(now)
+	slow := j.slowNow()
+	v.turned = held != j.held || slow != j.wasSlow
+	j.held, j.wasSlow = held, slow
+	return v
+}
+
+// pass lets waking time go on and notices when this process did not run.
+func (j *judge) pass(now time.Time) {
+	gap := max(now.Sub(j.last), 0)
+	j.last = now
+	j.awake += min(gap, maxStep)
+	if gap <= pauseGap {
+		return
+	}
+	j.slow = j.awake + slowSpan
+	for _, p := range j.peers {
+		if p.state != Failed {
+			p.silent, p.checks, p.next = false, 0, j.awake
+		}
+	}
+}
+
+func (j *judge) peer(id ID, now time.Time) *suspect {
+	p := j.peers[id]
+	if p == nil {
+		p = &suspect{state: Suspect, since: now, next: j.awake}
+		j.peers[id] = p
+	}
+	return p
+}
+
+func (p *suspect) answered(awake, pace time.Duration) {
+	p.silent, p.checks, p.excused = false, 0, 0
+	p.next = awake + pace
+}
+
+func (p *suspect) hinted(h hint, awake time.Duration) {
+	if p.serf == h {
+		return
+	}
+	if p.serf == hintLeft && h == hintFailed {
+		return // serf lets go of one that left; it did not crash
+	}
+	p.serf = h
+	p.next = min(p.next, awake) // look for ourselves at once
+}
+
+// due are the peers whose check is due; it counts them as sent.
+func (j *judge) due() []ID {
+	var out []ID
+	for id, p := range j.peers {
+		if p.state == Left || p.state == Failed && p.serf != hintAlive {
+			continue // the redialer looks after those
+		}
+		doubt := p.silent && j.awake-p.silence >= doubtAfter
+		if doubt && p.checks == 1 {
+			p.next = min(p.next, j.awake)
+		}
+		if j.awake < p.next {
+			continue
+		}
+		if !p.silent {
+			p.silent, p.silence = true, j.awake
+		}
+		p.checks++
+		p.next = j.awake + recheck
+		if p.checks == 1 {
+			p.next = j.awake + doubtAfter
+		}
+		out = append(out, id)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// pace stretches the heartbeat so that no node sends more than 20 checks a second.
+func (j *judge) pace() time.Duration {
+	return max(heartbeat, time.Duration(len(j.peers))*heartbeat/16)
+}
+
+// scale makes patience grow with the size of the mesh, as serf's suspicion does.
+func (j *judge) scale() float64 {
+	return max(1, math.Log10(float64(len(j.peers)+1)))
+}
+
+// review brings every peer's state in line with the evidence.
+func (j *judge) review(now time.Time) []change {
+	var out []change
+	for id, p := range j.peers {
+		to := j.verdict(p)
+		if to == p.state {
+			continue
+		}
+		out = append(out, change{peer: id, from: p.state, to: to})
+		if p.state == Alive && to != Left {
+			p.lost = now
+		}
+		if to == Alive {
+			p.introduced = true
+		}
+		p.state, p.since = to, now
+	}
+	slices.SortFunc(out, func(a, b change) int {
+		if a.peer < b.peer {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+func (j *judge) verdict(p *suspect) State {
+	silence := time.Duration(0)
+	if p.silent {
+		silence = j.awake - p.silence
+	}
+	patience := time.Duration(float64(failAfter) * j.scale())
+	if j.slowNow() {
+		patience *= 2
+	}
+	switch {
+	case p.serf == hintLeft:
+		return Left
+	case p.state == Failed && p.serf != hintAlive && (p.silent || p.checks > 0):
+		return Failed
+	case p.serf != hintAlive && silence >= patience && p.checks >= failChecks && j.awake >= p.excused:
+		return Failed
+	case p.serf != hintAlive || silence >= suspectAfter:
+		return Suspect
+	case p.state != Alive && p.silent:
+		return Suspect // serf has it again, we have not heard it yet
+	}
+	return Alive
+}
+
+// slowNow tells whether this node should mistrust its own view: it was frozen a moment ago, or serf finds that its probes
+// fail more than those of others. With fewer than two live peers that score only says that the peer is dead.
+func (j *judge) slowNow() bool {
+	if j.awake < j.slow {
+		return true
+	}
+	live := 0
+	for _, p := range j.peers {
+		if p.state == Alive {
+			live++
+		}
+	}
+	return j.score > slowScore && live >= 2
+}
+
+// weigh notices when more than half of the peers that were there lately are out of sight.
+func (j *judge) weigh(now time.Time) {
+	missing, there := 0, 0
+	for _, p := range j.peers {
+		switch {
+		case p.state == Alive:
+			there++
+		case p.state != Left && p.introduced && !p.lost.IsZero() && now.Sub(p.lost) < massWindow:
+			missing++
+		}
+	}
+	if missing+there < 3 || 2*missing <= missing+there {
+		j.mass = time.Time{}
+	} else if j.mass.IsZero() {
+		j.mass = now
+	}
+}
+
+// hold tells whether destructive decisions wait because of a mass absence, and until when.
+func (j *judge) hold(now time.Time) (bool, time.Time) {
+	if j.mass.IsZero() {
+		return false, time.Time{}
+	}
+	until := j.mass.Add(massHold)
+	return now.Before(until), until
+}

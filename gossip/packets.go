@@ -1,0 +1,133 @@
+package gossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+)
+
+const serfProtocol = "/orpheus/serf/1"
+
+// packets carries memberlist: its encrypted packets on libp2p's UDP port, its streams (push/pull, fallback pings) over
+// libp2p, where the peer ID that names the member is authenticated. memberlist's packets begin with the byte 0 or 1, which
+// QUIC never does. No memberlist label: its first byte (244) would look like QUIC.
+type packets struct {
+	conn      net.PacketConn
+	advertise netip.AddrPort
+	open      func(ctx context.Context, to ID, addr netip.AddrPort) (network.Stream, error)
+
+	in      chan *memberlist.Packet
+	streams chan net.Conn
+	dropped atomic.Uint64 // packets lost because memberlist did not keep up
+	done    chan struct{}
+	once    sync.Once
+	reader  sync.WaitGroup
+}
+
+func newPackets(conn net.PacketConn, advertise netip.AddrPort) *packets {
+	return &packets{conn: conn, advertise: advertise,
+		in: make(chan *memberlist.Packet, 1024), streams: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func (p *packets) start() {
+	p.reader.Add(1)
+	go func() {
+		defer p.reader.Done()
+		p.drain()
+	}()
+}
+
+// drain empties the shared port at once: quic-go queues only 32 packets there.
+func (p *packets) drain() {
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := p.conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		packet := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: time.Now()}
+		select {
+		case p.in <- packet:
+		default:
+			p.dropped.Add(1)
+		}
+	}
+}
+
+func (p *packets) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
+	return p.advertise.Addr().AsSlice(), int(p.advertise.Port()), nil
+}
+
+func (p *packets) WriteTo(b []byte, addr string) (time.Time, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("send a packet: %w", err)
+	}
+	_, err = p.conn.WriteTo(b, net.UDPAddrFromAddrPort(to))
+	return time.Now(), err
+}
+
+func (p *packets) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+	return p.WriteTo(b, a.Addr)
+}
+
+func (p *packets) PacketCh() <-chan *memberlist.Packet { return p.in }
+func (p *packets) StreamCh() <-chan net.Conn           { return p.streams }
+
+func (p *packets) DialTimeout(string, time.Duration) (net.Conn, error) {
+	return nil, errors.New("a stream needs the member's peer ID, not only its address")
+}
+
+func (p *packets) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	addr, err := netip.ParseAddrPort(a.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("dial member %s: %w", a.Name, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	s, err := p.open(ctx, ID(a.Name), addr)
+	if err != nil {
+		return nil, fmt.Errorf("dial member %s: %w", a.Name, err)
+	}
+	return streamConn{s}, nil
+}
+
+func (p *packets) accept(ctx context.Context, s network.Stream) {
+	select {
+	case p.streams <- streamConn{s}:
+	case <-p.done:
+		_ = s.Reset()
+	case <-ctx.Done():
+		_ = s.Reset()
+	}
+}
+
+func (p *packets) Shutdown() error {
+	p.once.Do(func() { close(p.done) })
+	err := p.conn.Close()
+	p.reader.Wait()
+	return err
+}
+
+// streamConn lets memberlist use a libp2p stream as a net.Conn.
+type streamConn struct{ network.Stream }
+
+func (s streamConn) LocalAddr() net.Addr  { return peerAddr(s.Conn().LocalPeer().String()) }
+func (s streamConn) RemoteAddr() net.Addr { return peerAddr(s.Conn().RemotePeer().String()) }
+
+type peerAddr string
+
+func (peerAddr) Network() string  { return "libp2p" }
+func (a peerAddr) String() string { return string(a) }
+
+// addrTTL keeps a member's address in libp2p's book; it is refreshed by serf and by the peers file.
+const addrTTL = peerstore.PermanentAddrTTL

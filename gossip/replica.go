@@ -1,0 +1,42 @@
+package gossip
+
+import (
+	"context"
+
+	"github.com/orpheus-mesh/orpheus/gossip/store"
+)
+
+const proposeProtocol = "/orpheus/propose/1"
+
+// storeConfig lends the store what it needs of the mesh.
+func (m *Mesh) storeConfig() store.Config {
+	c := m.cfg.Store
+	if c.Dir == "" {
+		c.Dir = m.cfg.path("store")
+	}
+	c.Self = string(m.self.ID())
+	c.Sign = m.self.key.Sign
+	c.Verify = verify
+	c.Home = func(root store.Key) string { return string(m.Home(root)) }
+	c.Propose = func(ctx context.Context, to string, frame []byte) ([]byte, error) {
+		return m.Call(ctx, ID(to), proposeProtocol, frame)
+	}
+	c.Publish = m.announce
+	c.Behind = func(peer string) { m.catchUp(ID(peer)) }
+	c.AllSeen = m.rounds.seen
+	c.Fit = m.clocks.fit
+	c.Log = m.log.With("room", "store")
+	m.Serve(proposeProtocol, func(ctx context.Context, from ID, frame []byte) ([]byte, error) {
+		return m.store.HandlePropose(ctx, string(from), frame)
+	})
+	return c
+}
+
+func (m *Mesh) mine(k store.Key) bool { return m.Home(k) == m.self.ID() }
+
+// announce gives a frame to gossip. While the mesh does not run it is lost, and reconciliation repairs that.
+func (m *Mesh) announce(frame []byte) {
+	if n := m.link(); n != nil {
+		n.spread.publish(frame)
+	}
+}

@@ -1,0 +1,94 @@
+package gossip
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// wire stands between one host and its sockets and decides about every packet. Production has none; tests cut, lose and
+// freeze with it. drop is called with the far side's address for both directions and must be fast.
+type wire struct {
+	mu   sync.RWMutex // guards drop
+	drop func(far netip.AddrPort) bool
+}
+
+func (w *wire) set(drop func(far netip.AddrPort) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drop = drop
+}
+
+func (w *wire) drops(far netip.AddrPort) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.drop != nil && w.drop(far)
+}
+
+func (w *wire) packets() []quicreuse.Option {
+	if w == nil {
+		return nil
+	}
+	return []quicreuse.Option{quicreuse.OverrideListenUDP(func(network string, addr *net.UDPAddr) (net.PacketConn, error) {
+		conn, err := net.ListenUDP(network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &lossyConn{PacketConn: conn, wire: w}, nil
+	})}
+}
+
+type lossyConn struct {
+	net.PacketConn
+	wire *wire
+}
+
+func (c *lossyConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := c.PacketConn.ReadFrom(p)
+		if a, ok := from.(*net.UDPAddr); err != nil || !ok || !c.wire.drops(plain(a)) {
+			return n, from, err
+		}
+	}
+}
+
+func (c *lossyConn) WriteTo(p []byte, to net.Addr) (int, error) {
+	if a, ok := to.(*net.UDPAddr); ok && c.wire.drops(plain(a)) {
+		return len(p), nil
+	}
+	return c.PacketConn.WriteTo(p, to)
+}
+
+func plain(a *net.UDPAddr) netip.AddrPort {
+	ap := a.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// TCP has no packets here: a cut refuses its dials, and tests leave TCP to peers that are not cut.
+
+func (w *wire) InterceptPeerDial(peer.ID) bool { return true }
+
+func (w *wire) InterceptAddrDial(_ peer.ID, a ma.Multiaddr) bool {
+	if _, err := a.ValueForProtocol(ma.P_TCP); err != nil {
+		return true
+	}
+	na, err := manet.ToNetAddr(a)
+	if err != nil {
+		return false
+	}
+	t, ok := na.(*net.TCPAddr)
+	return ok && !w.drops(t.AddrPort())
+}
+
+func (w *wire) InterceptAccept(network.ConnMultiaddrs) bool { return true }
+
+func (w *wire) InterceptSecured(network.Direction, peer.ID, network.ConnMultiaddrs) bool { return true }
+
+func (w *wire) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
