@@ -1,0 +1,80 @@
+package api
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/orpheus-mesh/orpheus/gossip"
+	"github.com/orpheus-mesh/orpheus/node/api/lens"
+	"github.com/orpheus-mesh/orpheus/node/api/replica"
+)
+
+// Config is what a Server needs. Fields without a default are required.
+type Config struct {
+	Store     replica.Store
+	Keys      gossip.Keys  // the CA and the keys of Secrets at rest
+	Node      string       // this node's Kubernetes name
+	Advertise netip.Addr   // where peers and pods reach this API server
+	Listen    string       // default ":6443"
+	Listener  net.Listener // instead of Listen, where set
+
+	Services  netip.Prefix      // default 10.96.0.0/16; its first address is the API's own
+	NodePorts utilnet.PortRange // default 30000-32767
+	Domain    string            // default cluster.local
+
+	Live    lens.Liveness   // what this node believes of hosts
+	Changed <-chan struct{} // a wake after any change of Live; one reader: this server
+
+	// Hosts finds the streaming server of a node: logs, exec, attach, port-forward. Its certificate must be for the node's
+	// name and signed by the mesh's CA.
+	Hosts func(node string) (netip.AddrPort, error)
+
+	TokenKey  *ecdsa.PrivateKey                  // signs ServiceAccount tokens here; see LoadTokenKey
+	TokenKeys func() map[string]crypto.PublicKey // of all nodes, by KeyID; called per request, must not block
+
+	Log *slog.Logger
+}
+
+func (c *Config) complete() error {
+	if c.Listen == "" {
+		c.Listen = ":6443"
+	}
+	if !c.Services.IsValid() {
+		c.Services = netip.MustParsePrefix("10.96.0.0/16")
+	}
+	if c.NodePorts.Size == 0 {
+		c.NodePorts = utilnet.PortRange{Base: 30000, Size: 2768}
+	}
+	if c.Domain == "" {
+		c.Domain = "cluster.local"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.TokenKeys == nil {
+		c.TokenKeys = func() map[string]crypto.PublicKey { return nil }
+	}
+	var errs []error
+	for field, missing := range map[string]bool{
+		"Store": c.Store == nil, "Node": c.Node == "", "Advertise": !c.Advertise.IsValid(), "Live": c.Live == nil,
+		"Hosts": c.Hosts == nil, "TokenKey": c.TokenKey == nil,
+	} {
+		if missing {
+			errs = append(errs, fmt.Errorf("%s is not set", field))
+		}
+	}
+	if !c.Services.Addr().Is4() || c.Services.Bits() > 24 {
+		errs = append(errs, fmt.Errorf("Services: %s is not usable: give an IPv4 network of /24 or larger", c.Services))
+	}
+	return errors.Join(errs...)
+}
+
+// apiAddr is the address of the Service "kubernetes".
+func (c *Config) apiAddr() netip.Addr { return c.Services.Masked().Addr().Next() }
