@@ -2,6 +2,8 @@ package gossip
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
@@ -38,5 +40,23 @@ func (m *Mesh) mine(k store.Key) bool { return m.Home(k) == m.self.ID() }
 func (m *Mesh) announce(frame []byte) {
 	if n := m.link(); n != nil {
 		n.spread.publish(frame)
+	}
+}
+
+// awaitStore waits until the store takes calls, which it does a moment after its Run began: a delete of what never was
+// changes nothing and is refused by a store that runs.
+func (m *Mesh) awaitStore(ctx context.Context) {
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for {
+		_, err := m.store.Write(ctx, store.Write{Key: store.Key{Kind: "mesh/probes", Name: "none"}, Op: store.Delete})
+		if !errors.Is(err, store.ErrStopped) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
 	}
 }

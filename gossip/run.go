@@ -29,6 +29,7 @@ func (m *Mesh) Run(ctx context.Context) error {
 	}
 	group, running := errgroup.WithContext(work)
 	group.Go(func() error { return m.store.Run(running) })
+	m.awaitStore(running)
 	group.Go(func() error { return n.judging(running) })
 	group.Go(func() error { return n.redialing(running) })
 	group.Go(func() error { return n.repairing(running) })

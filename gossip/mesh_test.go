@@ -1,0 +1,49 @@
+package gossip
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestThreeServersBecomeOneMesh(t *testing.T) {
+	all := cluster(t, 3)
+	all[1].put("from-n1", "hello")
+	for _, s := range all {
+		s.sees("from-n1", "hello", 3*time.Second)
+	}
+	agree(t, 10*time.Second, all...)
+	for _, s := range all {
+		if len(s.Members()) != 3 {
+			t.Errorf("%s knows %d members, want 3", s.cfg.Name, len(s.Members()))
+		}
+		for _, m := range s.Members() {
+			if m.Zone != "z-"+m.Name || m.Region != "r1" || !m.Addr.IsValid() {
+				t.Errorf("%s sees %+v", s.cfg.Name, m)
+			}
+		}
+	}
+}
+
+func TestCallCarriesRepliesAndErrors(t *testing.T) {
+	all := cluster(t, 2)
+	all[0].Serve("/test/echo/1", func(_ context.Context, from ID, request []byte) ([]byte, error) {
+		if string(request) == "fail" {
+			return nil, errors.New("no, " + string(from))
+		}
+		return append([]byte("you said "), request...), nil
+	})
+	reply, err := all[1].Call(t.Context(), all[0].Self().ID, "/test/echo/1", []byte("hi"))
+	if err != nil || string(reply) != "you said hi" {
+		t.Errorf("reply %q, error %v", reply, err)
+	}
+	_, err = all[1].Call(t.Context(), all[0].Self().ID, "/test/echo/1", []byte("fail"))
+	var remote *RemoteError
+	if !errors.As(err, &remote) || remote.Text != "no, "+string(all[1].Self().ID) {
+		t.Errorf("error %v, want the far side's words", err)
+	}
+	if _, err = all[1].Call(t.Context(), all[0].Self().ID, "/test/echo/1", make([]byte, maxFrame+1)); err == nil {
+		t.Error("a request over the limit was sent")
+	}
+}
