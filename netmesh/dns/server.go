@@ -1,0 +1,218 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// Config of a Server.
+type Config struct {
+	Listen     netip.AddrPort   // zero: 169.254.1.1:53
+	Domain     string           // "": cluster.local; names in it are never asked of others, even before the first Set
+	ResolvConf string           // the host's, for its name servers; "": /etc/resolv.conf
+	Upstreams  []netip.AddrPort // in place of ResolvConf's
+	Log        *slog.Logger
+}
+
+// Server answers on one address by UDP and TCP.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	zone    atomic.Pointer[Zone]
+	forward *forwarder
+	cache   *cache
+	busy    atomic.Int64
+	ready   chan struct{}
+	bound   atomic.Pointer[netip.AddrPort]
+}
+
+// maxBusy bounds the questions that are in work; more are dropped, and their clients ask again.
+const maxBusy = 4096
+
+// New makes a server. It starts nothing.
+func New(cfg Config) *Server {
+	if !cfg.Listen.IsValid() {
+		cfg.Listen = netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 1, 1}), 53)
+	}
+	if cfg.Domain == "" {
+		cfg.Domain = "cluster.local"
+	}
+	if cfg.ResolvConf == "" {
+		cfg.ResolvConf = "/etc/resolv.conf"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cfg.Domain = dns.CanonicalName(cfg.Domain)
+	return &Server{cfg: cfg, log: cfg.Log, forward: newForwarder(cfg), cache: newCache(), ready: make(chan struct{})}
+}
+
+// Set swaps the zone. Questions in work finish with the old one.
+func (s *Server) Set(z *Zone) { s.zone.Store(z) }
+
+// Ready is closed once the server answers.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addr is where the server answers, once it is ready: of use when Listen left the port open.
+func (s *Server) Addr() netip.AddrPort {
+	if a := s.bound.Load(); a != nil {
+		return *a
+	}
+	return s.cfg.Listen
+}
+
+// Run answers until ctx ends. The address may be given to the host later: the sockets are bound regardless.
+func (s *Server) Run(ctx context.Context) error {
+	sockets := net.ListenConfig{Control: early}
+	udp, err := sockets.ListenPacket(ctx, "udp4", s.cfg.Listen.String())
+	if err != nil {
+		return fmt.Errorf("answer names on %s: %w", s.cfg.Listen, err)
+	}
+	defer udp.Close()
+	bound := udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	tcp, err := sockets.Listen(ctx, "tcp4", bound.String())
+	if err != nil {
+		return fmt.Errorf("answer names on %s: %w", bound, err)
+	}
+	defer tcp.Close()
+	s.bound.Store(&bound)
+
+	g, ctx := errgroup.WithContext(ctx)
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) { s.serve(ctx, w, m) })
+	started := make(chan struct{}, 2)
+	note := func() { started <- struct{}{} }
+	servers := []*dns.Server{
+		{PacketConn: udp, Handler: handler, UDPSize: 4096, NotifyStartedFunc: note},
+		{Listener: tcp, Handler: handler, ReadTimeout: askTimeout, WriteTimeout: askTimeout, MaxTCPQueries: 128, NotifyStartedFunc: note,
+			IdleTimeout: func() time.Duration { return 8 * time.Second }},
+	}
+	for _, server := range servers {
+		g.Go(server.ActivateAndServe)
+	}
+	g.Go(func() error {
+		for range servers {
+			select {
+			case <-started:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		close(s.ready)
+		s.log.Debug("answering names", "addr", bound)
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		for _, server := range servers {
+			_ = server.ShutdownContext(late)
+		}
+		return errors.Join(udp.Close(), tcp.Close()) // ends also one that had not started yet
+	})
+	if err := g.Wait(); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("answer names on %s: %w", bound, err)
+	}
+	return nil
+}
+
+// early lets a socket be bound before the host has the address, and beside that of a former process which is ending.
+func early(_, _ string, c syscall.RawConn) error {
+	var err error
+	ctl := c.Control(func(fd uintptr) {
+		err = errors.Join(
+			unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1),
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	})
+	return errors.Join(ctl, err)
+}
+
+func (s *Server) serve(ctx context.Context, w dns.ResponseWriter, m *dns.Msg) {
+	if s.busy.Add(1) > maxBusy {
+		s.busy.Add(-1)
+		return
+	}
+	defer s.busy.Add(-1)
+	network := w.LocalAddr().Network()
+	reply := s.reply(ctx, m, network)
+	fit(reply, m, network)
+	if err := w.WriteMsg(reply); err != nil {
+		s.log.Debug("can't send an answer", "to", w.RemoteAddr(), "err", err)
+	}
+}
+
+func (s *Server) reply(ctx context.Context, m *dns.Msg, network string) *dns.Msg {
+	reply := new(dns.Msg).SetReply(m)
+	reply.RecursionAvailable = true
+	if m.Opcode != dns.OpcodeQuery || len(m.Question) != 1 || m.Question[0].Qclass != dns.ClassINET {
+		return reply.SetRcode(m, dns.RcodeNotImplemented)
+	}
+	name := dns.CanonicalName(m.Question[0].Name)
+	z := s.zone.Load()
+	if z == nil && dns.IsSubDomain(s.cfg.Domain, name) {
+		return reply.SetRcode(m, dns.RcodeServerFailure) // nothing is known yet: that is not "no such name"
+	}
+	if z == nil || !z.owns(name) {
+		return s.elsewhere(ctx, m, network)
+	}
+	if foreign := z.answer(reply, m.Question[0]); foreign != "" {
+		s.followAlias(ctx, reply, m, foreign, network)
+	}
+	return reply
+}
+
+// elsewhere passes a question on, unless its answer is remembered.
+func (s *Server) elsewhere(ctx context.Context, m *dns.Msg, network string) *dns.Msg {
+	key := keyOf(m)
+	found := s.cache.get(key)
+	if found == nil {
+		var err error
+		if found, err = s.forward.ask(ctx, m, network); err != nil {
+			s.log.Debug("no answer from upstream name servers", "name", m.Question[0].Name, "err", err)
+			return new(dns.Msg).SetRcode(m, dns.RcodeServerFailure)
+		}
+		s.cache.put(key, found)
+	}
+	found.Id = m.Id
+	found.Question = m.Question
+	return found
+}
+
+// followAlias adds what an ExternalName leads to.
+func (s *Server) followAlias(ctx context.Context, reply, m *dns.Msg, foreign, network string) {
+	onward := m.Copy()
+	onward.Question[0].Name = foreign
+	onward.RecursionDesired = true
+	found := s.elsewhere(ctx, onward, network)
+	reply.Rcode = found.Rcode
+	reply.Answer = append(reply.Answer, found.Answer...)
+	reply.Ns = found.Ns
+}
+
+// fit makes the reply as small as the client can take; a truncated one tells it to come back by TCP.
+func fit(reply, m *dns.Msg, network string) {
+	size := dns.MaxMsgSize
+	opt := m.IsEdns0()
+	if network == "udp" {
+		size = dns.MinMsgSize
+		if opt != nil {
+			size = min(max(size, int(opt.UDPSize())), 4096)
+		}
+	}
+	if opt != nil && reply.IsEdns0() == nil {
+		reply.SetEdns0(1232, opt.Do())
+	}
+	reply.Compress = true
+	reply.Truncate(size)
+}
