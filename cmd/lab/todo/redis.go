@@ -46,9 +46,10 @@ func (d *redis) do(ctx context.Context, args ...string) (any, error) {
 	select {
 	case c := <-d.idle:
 		v, err := d.on(ctx, c, args)
-		if err == nil || errors.As(err, new(refusal)) || !errors.Is(err, io.EOF) {
+		if err == nil || errors.As(err, new(refusal)) {
 			return v, err
 		}
+		d.forget() // the others were opened to the same Redis
 	default:
 	}
 	c, err := d.connect(ctx)
@@ -56,6 +57,17 @@ func (d *redis) do(ctx context.Context, args ...string) (any, error) {
 		return nil, err
 	}
 	return d.on(ctx, c, args)
+}
+
+func (d *redis) forget() {
+	for {
+		select {
+		case c := <-d.idle:
+			c.Close()
+		default:
+			return
+		}
+	}
 }
 
 func (d *redis) connect(ctx context.Context) (*redisConn, error) {
