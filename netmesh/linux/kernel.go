@@ -167,7 +167,7 @@ func (t *table) readSets(c *nftables.Conn, f *found) error {
 	for _, name := range setNames {
 		s := known[name]
 		delete(known, name)
-		if want := newSet(t.kernel, name); s == nil || s.IsMap != want.IsMap || s.KeyType.Bytes != want.KeyType.Bytes {
+		if s == nil || !sameShape(s, newSet(t.kernel, name)) {
 			f.complete = false
 			continue
 		}
@@ -179,6 +179,12 @@ func (t *table) readSets(c *nftables.Conn, f *found) error {
 		f.foreign = append(f.foreign, s)
 	}
 	return nil
+}
+
+// sameShape compares what the library reports truly: of maps to verdicts it gives the value's type for the key's.
+func sameShape(have, want *nftables.Set) bool {
+	verdicts := want.IsMap && want.DataType.Bytes == 0
+	return have.IsMap == want.IsMap && (verdicts || have.KeyType.Bytes == want.KeyType.Bytes)
 }
 
 func readElements(c *nftables.Conn, s *nftables.Set) (map[string]string, error) {
