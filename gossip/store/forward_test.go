@@ -1,0 +1,189 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestHomeSerialises(t *testing.T) {
+	m := newMesh()
+	m.home, m.mute = "a", true // nothing spreads by itself: only the home's answers bring news
+	a, b, c := m.add(t, "a"), m.add(t, "b"), m.add(t, "c")
+	ctx := context.Background()
+	first := put(t, b, Write{Key: pod("x"), Body: []byte("b")})
+	if string(get(a, pod("x")).Bodies[Intent]) != "b" {
+		t.Fatal("the home does not have what it accepted")
+	}
+	_, err := c.Write(ctx, Write{Key: pod("x"), Body: []byte("c")})
+	wants(t, err, ErrExists)
+	seen := get(c, pod("x"))
+	if seen == nil || seen.UID != first.UID {
+		t.Fatal("the refused writer does not see why")
+	}
+	put(t, c, Write{Key: pod("x"), Base: seen, Body: []byte("c2")})
+	_, err = b.Write(ctx, Write{Key: pod("x"), Base: first, Body: []byte("b2")})
+	wants(t, err, ErrConflict)
+	put(t, b, Write{Key: pod("x"), Base: get(b, pod("x")), Body: []byte("b3")})
+	put(t, a, Write{Key: pod("x"), Base: get(a, pod("x")), Op: Delete})
+	_, err = c.Write(ctx, Write{Key: pod("x"), Base: get(c, pod("x")), Body: []byte("c4")})
+	wants(t, err, ErrGone)
+	// b does not know of the delete: its creation gets the old UID, and the home teaches it the tombstone.
+	_, err = b.Write(ctx, Write{Key: pod("x"), Base: get(b, pod("x")), Op: Delete})
+	wants(t, err, ErrGone)
+	if again := put(t, b, Write{Key: pod("x"), Body: []byte("new")}); again.UID == first.UID {
+		t.Fatal("the new life has the dead one's UID")
+	}
+	// A node that never heard of either life creates one at a time when the home has only a tombstone.
+	put(t, a, Write{Key: pod("x"), Base: get(a, pod("x")), Op: Delete})
+	d := m.add(t, "d")
+	put(t, d, Write{Key: pod("x"), Body: []byte("d")})
+	if o := get(a, pod("x")); o == nil || o.UID != get(d, pod("x")).UID {
+		t.Fatal("creation over tombstones unknown to its author failed")
+	}
+}
+
+func TestHomeOutOfReach(t *testing.T) {
+	m := newMesh()
+	m.home = "nobody"
+	a, b := m.add(t, "a"), m.add(t, "b")
+	o := put(t, a, Write{Key: pod("x"), Body: []byte("1")})
+	eventually(t, b, pod("x"), func(x *Object) bool { return x != nil && x.UID == o.UID })
+}
+
+// eventually waits for a view by its events.
+func eventually(t testing.TB, s *Store, k Key, ok func(*Object) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	sub, err := s.Subscribe(Selector{Kind: k.Kind, Namespace: k.Namespace, Name: k.Name}, 0, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	for !ok(get(s, k)) {
+		if _, err := sub.Next(ctx); err != nil {
+			t.Fatalf("%s shows %s: %v", k, describe(get(s, k)), err)
+		}
+	}
+}
+
+// TestOneWinnerPerRevision: of writers that race for one object on three nodes, exactly one succeeds on each revision, so
+// that a counter kept in the body counts every success.
+func TestOneWinnerPerRevision(t *testing.T) {
+	m := newMesh()
+	m.home = "a"
+	nodes := []*Store{m.add(t, "a"), m.add(t, "b"), m.add(t, "c")}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	put(t, nodes[1], Write{Key: pod("n"), Body: []byte("0")})
+	var wg sync.WaitGroup
+	const each = 20
+	for _, s := range nodes {
+		for range 2 {
+			wg.Go(func() {
+				for done := 0; done < each; {
+					o := get(s, pod("n"))
+					if o == nil {
+						eventually(t, s, pod("n"), func(o *Object) bool { return o != nil })
+						continue
+					}
+					var n int
+					fmt.Sscan(string(o.Bodies[Intent]), &n)
+					if _, err := s.Write(ctx, Write{Key: pod("n"), Base: o, Body: fmt.Append(nil, n+1)}); err == nil {
+						done++
+					} else if ctx.Err() != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for _, s := range nodes {
+		eventually(t, s, pod("n"), func(o *Object) bool { return string(o.Bodies[Intent]) == fmt.Sprint(3*2*each) })
+	}
+}
+
+func TestPoisonIsRefused(t *testing.T) {
+	m := newMesh()
+	m.mute = true
+	a, b := m.add(t, "a"), m.add(t, "b")
+	put(t, a, Write{Key: pod("x"), Body: []byte("hello")})
+	r := a.set.Load().at(0)
+	good := encodeFrame([]*Record{r})
+	for i := range good {
+		bad := append([]byte(nil), good...)
+		bad[i] ^= 0x20
+		if err := b.Receive("a", bad); err == nil {
+			t.Fatalf("a flipped bit in byte %d of %d passed", i, len(good))
+		}
+	}
+	if err := b.Receive("a", good); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, b, pod("x"), func(o *Object) bool { return o != nil })
+}
+
+func TestLargeRecordIsAnnounced(t *testing.T) {
+	m := newMesh()
+	told := make(chan string, 1)
+	cfg := m.config("b", t.TempDir())
+	cfg.Behind = func(peer string) { told <- peer }
+	b := start(t, cfg)
+	m.nodes["b"] = b
+	a := m.add(t, "a")
+	put(t, a, Write{Key: pod("big"), Body: make([]byte, 200<<10)})
+	if peer := <-told; peer != "a" {
+		t.Fatalf("reconcile with %q?", peer)
+	}
+	reconcile(t, b, a)
+	equalRoots(t, a, b)
+}
+
+func TestEphemeralAndLocal(t *testing.T) {
+	m := newMesh()
+	a, b := m.add(t, "a"), m.add(t, "b")
+	event, slice := Key{"core/events", "default", "e"}, Key{"derived/slices", "default", "s"}
+	o := put(t, a, Write{Key: event, Body: []byte("1")})
+	eventually(t, b, event, func(o *Object) bool { return o != nil })
+	put(t, a, Write{Key: event, Base: o, Body: []byte("2")})
+	eventually(t, b, event, func(o *Object) bool { return string(o.Bodies[Intent]) == "2" })
+	put(t, a, Write{Key: event, Base: get(a, event), Op: Delete})
+	eventually(t, b, event, func(o *Object) bool { return o == nil })
+	s := put(t, a, Write{Key: slice, Body: []byte("1")})
+	s = put(t, a, Write{Key: slice, Part: Status, Base: s, Body: []byte("st")})
+	s = put(t, a, Write{Key: slice, Base: s, Body: []byte("2")})
+	if string(s.Bodies[Status]) != "st" || string(s.Bodies[Intent]) != "2" || get(b, slice) != nil {
+		t.Fatalf("%+v", s)
+	}
+	put(t, a, Write{Key: slice, Base: s, Op: Delete})
+	if n := len(a.core.entries); n != 0 {
+		t.Fatalf("%d entries left behind", n)
+	}
+	if _, n := a.Root(); n != 0 {
+		t.Fatal("memory-only records count as durable")
+	}
+}
+
+func TestEphemeralIsCapped(t *testing.T) {
+	l := newLab(t, "a")
+	c := l.cores["a"]
+	c.cfg.EphemeralMax = 10
+	for i := range 30 {
+		if err := l.do("a", Write{Key: Key{"core/events", "default", fmt.Sprint(i)}, Body: []byte("e")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(c.entries) != 10 || c.entries[Key{"core/events", "default", "29"}] == nil {
+		t.Fatalf("%d entries", len(c.entries))
+	}
+	l.now = l.now.Add(2 * time.Hour)
+	c.Step(l.now, event{tick: true})
+	if len(c.entries) != 0 || c.passing.size() != 0 {
+		t.Fatalf("%d entries after their time", len(c.entries))
+	}
+}
