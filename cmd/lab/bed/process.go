@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +59,26 @@ func (b *Bed) Exec(ctx context.Context, host string, argv ...string) ([]byte, er
 		return out, fmt.Errorf("%s on %s: %w", strings.Join(argv, " "), host, withStderr(err))
 	}
 	return out, nil
+}
+
+// ClientNamespace is the name of the outsider's network namespace, below /run/netns.
+func (b *Bed) ClientNamespace() string { return b.client() }
+
+// Dial connects from a host (or "client") to a numeric address: a socket belongs to the network it was made in, so that the
+// connection can be used from here.
+func (b *Bed) Dial(ctx context.Context, from, network, addr string) (conn net.Conn, err error) {
+	place, err := b.place(from)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := netip.ParseAddrPort(addr); err != nil {
+		return nil, fmt.Errorf("dial from %s: %w", place, err) // a name would be looked up on other threads, in other networks
+	}
+	err = within(place, func() (err error) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, addr)
+		return err
+	})
+	return conn, err
 }
 
 var daemonForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}$`)
