@@ -106,9 +106,9 @@ func loadDisk(path string) (d *disk, s *saved, err error) {
 			closeQuietly(db)
 		}
 	}()
-	db, err = bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: openTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
-	})
+	// The list of free pages is kept on disk: without it bbolt walks the file in a goroutine of its own, where a damaged
+	// page panics out of our reach.
+	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType})
 	if err != nil {
 		return nil, nil, openError(path, err)
 	}

@@ -205,5 +205,3 @@ func TestRestartKeepsEverything(t *testing.T) {
 }
 
 func get(s *Store, k Key) *Object { o, _ := s.Get(k); return o }
-
-func child() {}

@@ -1,0 +1,192 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func names2(objs []*Object) string {
+	s := ""
+	for _, o := range objs {
+		s += " " + o.Namespace + "/" + o.Name
+	}
+	return s
+}
+
+func TestListPagesAndPast(t *testing.T) {
+	s := newMesh().add(t, "a")
+	for _, k := range []string{"b/2", "a/1", "a-b/1", "b/1", "a/2", "c/1"} {
+		put(t, s, Write{Key: Key{"core/pods", k[:len(k)-2], k[len(k)-1:]}, Body: []byte(k)})
+	}
+	list := func(sel Selector, o ListOptions) (string, int) {
+		t.Helper()
+		sel.Kind = "core/pods"
+		objs, _, total, err := s.List(sel, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names2(objs), total
+	}
+	for _, c := range []struct {
+		sel   Selector
+		o     ListOptions
+		want  string
+		total int
+	}{
+		{Selector{}, ListOptions{}, " a/1 a/2 a-b/1 b/1 b/2 c/1", 6},
+		{Selector{}, ListOptions{Limit: 2}, " a/1 a/2", 6},
+		{Selector{}, ListOptions{Limit: 2, After: "a/2"}, " a-b/1 b/1", 4},
+		{Selector{Namespace: "b"}, ListOptions{}, " b/1 b/2", 2},
+		{Selector{Namespace: "b"}, ListOptions{After: "b/1"}, " b/2", 1},
+		{Selector{Namespace: "b", Name: "2"}, ListOptions{}, " b/2", 1},
+		{Selector{Name: "1"}, ListOptions{Limit: 1}, " a/1", 4},
+		{Selector{Namespace: "zz"}, ListOptions{}, "", 0},
+	} {
+		if got, total := list(c.sel, c.o); got != c.want || total != c.total {
+			t.Errorf("%+v %+v: got%s of %d, want%s of %d", c.sel, c.o, got, total, c.want, c.total)
+		}
+	}
+	past := s.Rev()
+	put(t, s, Write{Key: Key{"core/pods", "b", "1"}, Op: Delete, Base: get(s, Key{"core/pods", "b", "1"})})
+	put(t, s, Write{Key: Key{"core/pods", "b", "3"}, Body: []byte("new")})
+	if got, _ := list(Selector{Namespace: "b"}, ListOptions{At: past}); got != " b/1 b/2" {
+		t.Errorf("the past shows%s", got)
+	}
+	if got, _ := list(Selector{Namespace: "b"}, ListOptions{}); got != " b/2 b/3" {
+		t.Errorf("the present shows%s", got)
+	}
+	_, _, _, err := s.List(Selector{Kind: "core/pods"}, ListOptions{At: s.Rev() + 1})
+	wants(t, err, ErrFuture)
+	_, _, _, err = s.List(Selector{Kind: "core/pods"}, ListOptions{At: 1})
+	wants(t, err, ErrCompacted)
+}
+
+func TestSubscriptions(t *testing.T) {
+	s := newMesh().add(t, "a")
+	ctx := context.Background()
+	o := put(t, s, Write{Key: pod("x"), Body: []byte("1")})
+	sub, err := s.Subscribe(Selector{Kind: "core/pods"}, 0, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sub.Initial) != 1 || sub.Initial[0] != o || sub.Rev != o.Rev {
+		t.Fatalf("%+v", sub)
+	}
+	put(t, s, Write{Key: Key{"core/nodes", "", "n"}, Body: []byte("another kind")})
+	o2 := put(t, s, Write{Key: pod("x"), Base: o, Body: []byte("2")})
+	s.Touch(pod("x"), pod("absent"))
+	put(t, s, Write{Key: pod("x"), Base: o2, Op: Delete}) // a touch is no conflict
+	var evs []Event
+	for len(evs) < 3 {
+		more, err := sub.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		evs = append(evs, more...)
+	}
+	if evs[0].Old != o || evs[0].New != o2 || evs[1].New.UID != o.UID || evs[1].New.Rev <= o2.Rev || evs[2].New != nil || evs[2].Old != evs[1].New || len(evs) != 3 {
+		t.Fatalf("%+v", evs)
+	}
+	late, err := s.Subscribe(Selector{Kind: "core/pods"}, o2.Rev, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if more, err := late.Next(ctx); err != nil || len(more) != 2 || more[0] != evs[1] {
+		t.Fatalf("%v %v", more, err)
+	}
+	late.Close()
+	if _, err := late.Next(ctx); err != context.Canceled {
+		t.Fatal(err)
+	}
+	_, err = s.Subscribe(Selector{Kind: "core/pods"}, s.Rev()+1, false)
+	wants(t, err, ErrFuture)
+	put(t, s, Write{Key: pod("y"), Body: []byte("1")})
+	for range maxQueued {
+		s.Touch(pod("y"))
+	}
+	_, err = sub.Next(ctx)
+	wants(t, err, ErrCompacted)
+	sub.Close()
+}
+
+func TestLogForgets(t *testing.T) {
+	v := newView(10)
+	show := func(i int) {
+		v.show(&shown{key: pod("x"), obj: &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", uint64(i)}}}})
+	}
+	for i := range maxLog + 100 {
+		show(i + 1)
+	}
+	if err := v.holds(10 + 99); err == nil {
+		t.Fatal("a forgotten revision passes")
+	}
+	if evs := v.since(Selector{Kind: "core/pods"}, 10+100); len(evs) != maxLog || evs[0].Rev != 111 {
+		t.Fatalf("%d events", len(evs))
+	}
+}
+
+// TestTree: the persistent tree is a sorted set with right counts and sums, and its snapshots do not move.
+func TestTree(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var tree, old *node[*Record]
+		model := map[Stamp]*Record{}
+		oldSize := 0
+		for i := range rapid.IntRange(1, 300).Draw(rt, "n") {
+			r := &Record{Stamp: Stamp(rapid.Uint64Range(0, 99).Draw(rt, "stamp"))}
+			r.hash[0] = byte(r.Stamp)
+			if rapid.IntRange(0, 2).Draw(rt, "delete") == 0 {
+				tree = tree.without(r)
+				delete(model, r.Stamp)
+			} else {
+				tree = tree.with(r)
+				model[r.Stamp] = r
+			}
+			if i == 50 {
+				old, oldSize = tree, tree.size()
+			}
+		}
+		var want sum
+		n := 0
+		for s := range Stamp(100) {
+			if k, got := tree.before(&Record{Stamp: s}); k != n || got != want {
+				rt.Fatalf("before %d: %d, want %d", s, k, n)
+			}
+			if r := model[s]; r != nil {
+				if got, ok := tree.get(r); !ok || got.Stamp != s || tree.at(n).Stamp != s {
+					rt.Fatalf("%d is not where it belongs", s)
+				}
+				want, n = want.plus(r.weight()), n+1
+			}
+		}
+		if tree.size() != n || old.size() != oldSize {
+			rt.Fatalf("size %d, want %d", tree.size(), n)
+		}
+		if d := depth(tree); n > 8 && d > 2*bits(n)+2 {
+			rt.Fatalf("depth %d of %d", d, n)
+		}
+		i, j := rand.IntN(n+1), rand.IntN(n+1)
+		got := 0
+		tree.slice(i, j, func(r *Record) bool { got++; return r.compare(tree.at(i+got-1)) == 0 })
+		if got != max(j-i, 0) {
+			rt.Fatal(fmt.Sprint("slice ", i, j, got))
+		}
+	})
+}
+
+func depth[T element[T]](t *node[T]) int {
+	if t == nil {
+		return 0
+	}
+	return 1 + max(depth(t.l), depth(t.r))
+}
+
+func bits(n int) (b int) {
+	for ; n > 0; n >>= 1 {
+		b++
+	}
+	return b
+}
