@@ -1,0 +1,130 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Config is all that an operator decides about one server. Names in `key` tags are those of flags, of the configuration
+// file and, in capitals after ORPHEUS_ with '_' for '-', of the environment.
+type Config struct {
+	Name      string   // node name; a DNS label or subdomain
+	DataDir   string   // state that must survive restarts
+	RunDir    string   // control socket and what may vanish at a reboot
+	Region    string   // topology.kubernetes.io/region
+	Zone      string   // topology.kubernetes.io/zone
+	Docker    string   // address of Docker Engine
+	Listen    string   // mesh, UDP and TCP
+	Advertise string   // address that peers reach this server at; "" : that of the default route
+	API       string   // Kubernetes API
+	Streaming string   // logs, exec, attach and port-forward of the pods here
+	HTTP      string   // ingress without TLS; "" : none
+	HTTPS     string   // ingress with TLS; "" : none
+	PodCIDR   string   // the same on every server
+	Services  string   // the same on every server
+	Domain    string   // DNS domain of the mesh
+	MDNS      bool     // find servers on the LAN where a token's addresses do not answer
+	Backend   string   // auto, host-gw or vxlan
+	Reserved  []string // resources kept from pods: cpu=100m,memory=256Mi
+	Labels    []string // labels of the node: key=value
+	Taints    []string // taints of the node: key=value:Effect
+	AccessLog string   // file of the ingress access log, "-" for standard output, "" for none
+	Debug     bool     // log at debug level
+}
+
+// Default is the configuration of a server that was told nothing.
+func Default() Config {
+	host, _ := os.Hostname()
+	return Config{
+		Name: strings.ToLower(host), DataDir: "/var/lib/orpheus", RunDir: "/run/orpheus",
+		Docker: "unix:///var/run/docker.sock",
+		Listen: "0.0.0.0:7946", API: "0.0.0.0:6443", Streaming: "0.0.0.0:10250", HTTP: "0.0.0.0:80", HTTPS: "0.0.0.0:443",
+		PodCIDR: "10.32.0.0/12", Services: "10.96.0.0/16", Domain: "cluster.local", MDNS: true, Backend: "auto",
+	}
+}
+
+// slotBits is the size of one server's piece of the pod network: a /24.
+const slotBits = 24
+
+var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+
+// Validate names every field that can't be right, all at once, with the mend.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(field, value, mend string) {
+		errs = append(errs, fmt.Errorf("%s: %q is not usable: %s", field, value, mend))
+	}
+	if !nodeName.MatchString(c.Name) {
+		bad("name", c.Name, "use lower-case letters, digits, '-' and '.', at most 253 of them")
+	}
+	for field, dir := range map[string]string{"data-dir": c.DataDir, "run-dir": c.RunDir} {
+		if !filepath.IsAbs(dir) {
+			bad(field, dir, "give an absolute path")
+		}
+	}
+	for field, addr := range map[string]string{"listen": c.Listen, "api-listen": c.API, "streaming-listen": c.Streaming, "http-listen": c.HTTP, "https-listen": c.HTTPS} {
+		if addr == "" && strings.HasPrefix(field, "http") {
+			continue
+		}
+		if _, err := netip.ParseAddrPort(addr); err != nil {
+			bad(field, addr, "give ADDRESS:PORT, for example 0.0.0.0:7946")
+		}
+	}
+	if _, err := netip.ParseAddr(c.Advertise); c.Advertise != "" && err != nil {
+		bad("advertise", c.Advertise, "give one IP address of this server")
+	}
+	pods, err := netip.ParsePrefix(c.PodCIDR)
+	if err != nil || !pods.Addr().Is4() || pods.Bits() > slotBits-2 {
+		bad("pod-cidr", c.PodCIDR, "give an IPv4 network of /22 or larger, for example 10.32.0.0/12; each server takes a /24 of it")
+	}
+	services, err := netip.ParsePrefix(c.Services)
+	if err != nil || !services.Addr().Is4() || services.Bits() > 24 {
+		bad("service-cidr", c.Services, "give an IPv4 network of /24 or larger, for example 10.96.0.0/16")
+	} else if pods.IsValid() && pods.Overlaps(services) {
+		bad("service-cidr", c.Services, "it overlaps pod-cidr "+c.PodCIDR)
+	}
+	if c.Backend != "auto" && c.Backend != "host-gw" && c.Backend != "vxlan" {
+		bad("backend", c.Backend, "use auto, host-gw or vxlan")
+	}
+	if !strings.Contains(c.Docker, "://") {
+		bad("docker", c.Docker, "give the engine's address, for example unix:///var/run/docker.sock")
+	}
+	return errors.Join(errs...)
+}
+
+// advertised is the address that peers reach this server at.
+func (c Config) advertised() (netip.Addr, error) {
+	if c.Advertise != "" {
+		return netip.ParseAddr(c.Advertise)
+	}
+	if listen := netip.MustParseAddrPort(c.Listen); !listen.Addr().IsUnspecified() {
+		return listen.Addr(), nil
+	}
+	return outboundAddr()
+}
+
+// outboundAddr asks the kernel which address it would send from; where it has no default route, the first global address
+// of an interface that is up serves.
+func outboundAddr() (netip.Addr, error) {
+	if c, err := net.Dial("udp4", "192.0.2.1:9"); err == nil {
+		defer c.Close()
+		return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("find this server's address: %w", err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			ip, _ := netip.AddrFromSlice(n.IP.To4())
+			return ip, nil
+		}
+	}
+	return netip.Addr{}, errors.New("this server has no IPv4 address but loopback: set advertise")
+}

@@ -1,0 +1,53 @@
+package node
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestDefaultIsValid(t *testing.T) {
+	c := Default()
+	c.Name = "a"
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestValidateNamesTheFieldAndTheMend(t *testing.T) {
+	for field, spoil := range map[string]func(*Config){
+		"name":         func(c *Config) { c.Name = "Upper_Case" },
+		"data-dir":     func(c *Config) { c.DataDir = "relative" },
+		"listen":       func(c *Config) { c.Listen = "7946" },
+		"api-listen":   func(c *Config) { c.API = ":6443" },
+		"http-listen":  func(c *Config) { c.HTTP = "eighty" },
+		"advertise":    func(c *Config) { c.Advertise = "host.example" },
+		"pod-cidr":     func(c *Config) { c.PodCIDR = "10.0.0.0/24" },
+		"service-cidr": func(c *Config) { c.Services = "10.32.0.0/16" },
+		"backend":      func(c *Config) { c.Backend = "wireguard" },
+		"docker":       func(c *Config) { c.Docker = "/var/run/docker.sock" },
+	} {
+		c := Default()
+		c.Name = "a"
+		spoil(&c)
+		err := c.Validate()
+		if err == nil || !strings.HasPrefix(err.Error(), field+": ") {
+			t.Errorf("%s: got %v, want an error that begins with the field", field, err)
+		}
+	}
+}
+
+func TestEveryFaultIsToldAtOnce(t *testing.T) {
+	c := Default()
+	c.Name, c.Backend, c.Advertise = "", "x", "y"
+	if n := strings.Count(c.Validate().Error(), "\n"); n != 2 {
+		t.Errorf("got %d faults, want 3:\n%v", n+1, c.Validate())
+	}
+}
+
+func TestEmptyIngressAddressMeansNone(t *testing.T) {
+	c := Default()
+	c.Name, c.HTTP, c.HTTPS = "a", "", ""
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,65 @@
+package control
+
+import (
+	"time"
+
+	"github.com/orpheus-mesh/orpheus/node/images"
+)
+
+// Status says how this server is, and of whatever is not well why and what to do.
+type Status struct {
+	Name, ID, Version string
+	Address           string
+	Since             time.Time
+	Ready             bool
+	Members           int
+	Alive             int
+	Records           int
+	Root              string // fingerprint of the replica
+	Conflicts         int
+	RSS               int64 // bytes
+	Problems          []Problem
+}
+
+// Problem is one thing that is not well.
+type Problem struct {
+	What, Why, Mend string
+}
+
+// Member is one line of `orpheus members`.
+type Member struct {
+	ID, Name, Address, Region, Zone, State string
+	Since                                  time.Time
+	Self                                   bool
+}
+
+// Conflict is one object with edits that wait for a person's word.
+type Conflict struct {
+	Kind, Namespace, Name string
+	Executing             Edit
+	Others                []Edit
+}
+
+// Edit is one person's concurrent change.
+type Edit struct {
+	Author string
+	Time   time.Time
+	Delete bool
+	Body   string // JSON of the object, where it can be read
+}
+
+// TokenRequest asks for a join token.
+type TokenRequest struct{ TTL time.Duration }
+
+// KubeconfigRequest asks for a client certificate.
+type KubeconfigRequest struct {
+	User   string
+	Groups []string
+	Server string
+}
+
+// Image is one line of `orpheus image ls`.
+type Image = images.Record
+
+// failure is the body of every answer that is not 200.
+type failure struct{ Error string }

@@ -1,0 +1,253 @@
+package node
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/orpheus-mesh/orpheus/gossip"
+	"github.com/orpheus-mesh/orpheus/gossip/store"
+	"github.com/orpheus-mesh/orpheus/node/api"
+	"github.com/orpheus-mesh/orpheus/node/api/replica"
+	"github.com/orpheus-mesh/orpheus/node/control"
+	"github.com/orpheus-mesh/orpheus/node/docker"
+	"github.com/orpheus-mesh/orpheus/node/images"
+	"github.com/orpheus-mesh/orpheus/node/roster"
+)
+
+// server is one running daemon: its rooms, and what is told of them.
+type server struct {
+	cfg     Config
+	log     *slog.Logger
+	started time.Time
+	ready   atomic.Bool
+	addr    netip.Addr
+
+	mesh    *gossip.Mesh
+	roster  *roster.Roster
+	sight   sight
+	engine  *docker.Engine
+	depot   *images.Depot
+	api     *api.Server
+	admin   *kubernetes.Clientset // writes that a person asked for through this server
+	keyring *keyring
+	slots   *registrar
+	net     *network
+}
+
+// Run makes this server a member of its mesh (a new one, or the token's, on the first call) and serves until ctx ends.
+// What runs on the server outlives it.
+func Run(ctx context.Context, cfg Config, token string, log *slog.Logger) error {
+	unlock, err := lockDir(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := enter(ctx, cfg, token, log); err != nil {
+		return err
+	}
+	s, err := build(cfg, log)
+	if err != nil {
+		return err
+	}
+	log.Info("orpheus starts", "node", cfg.Name, "version", Version(), "address", s.addr)
+	if err := s.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	log.Info("orpheus stopped; pods, routes and service rules stay as they are")
+	return nil
+}
+
+func meshConfig(cfg Config, log *slog.Logger) (gossip.Config, error) {
+	addr, err := cfg.advertised()
+	if err != nil {
+		return gossip.Config{}, err
+	}
+	return gossip.Config{
+		Dir: filepath.Join(cfg.DataDir, "mesh"), Name: cfg.Name, Listen: netip.MustParseAddrPort(cfg.Listen), Advertise: addr,
+		Region: cfg.Region, Zone: cfg.Zone, MDNS: cfg.MDNS, Store: store.Config{Class: api.Class}, Log: log.With("room", "gossip"),
+	}, nil
+}
+
+// enter makes the first server of a mesh or joins one, where this server belongs to none yet.
+func enter(ctx context.Context, cfg Config, token string, log *slog.Logger) error {
+	mc, err := meshConfig(cfg, log)
+	if err != nil {
+		return err
+	}
+	switch {
+	case gossip.Initialised(mc.Dir):
+		if token != "" {
+			log.Info("this server belongs to a mesh already: the token was not used")
+		}
+		return nil
+	case token != "":
+		return gossip.Join(ctx, mc, token)
+	}
+	log.Info("this server makes a new mesh; let others join with `orpheus token create` and `orpheus up --join TOKEN`")
+	return gossip.Create(mc)
+}
+
+func build(cfg Config, log *slog.Logger) (*server, error) {
+	mc, err := meshConfig(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{cfg: cfg, log: log, started: time.Now(), addr: mc.Advertise}
+	if s.mesh, err = gossip.Open(mc); err != nil {
+		return nil, err
+	}
+	s.roster = roster.New(s.mesh.Store())
+	s.sight = sight{s.mesh, s.roster}
+	if s.engine, err = docker.New(cfg.Docker); err != nil {
+		return nil, err
+	}
+	s.depot = images.New(s.engine.Client(), s.mesh, s.mesh.Store(), log.With("room", "images"))
+	key, err := api.LoadTokenKey(filepath.Join(cfg.DataDir, "token.key"))
+	if err != nil {
+		return nil, err
+	}
+	if s.slots, err = s.newRegistrar(key.Public()); err != nil {
+		return nil, err
+	}
+	changed, _ := s.mesh.Watch()
+	s.api, err = api.New(api.Config{
+		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API,
+		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed,
+		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, Log: log.With("room", "api"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	person := rest.CopyConfig(s.api.Loopback())
+	person.Impersonate = rest.ImpersonationConfig{UserName: "orpheus-admin", Groups: []string{"system:masters"}}
+	if s.admin, err = kubernetes.NewForConfig(person); err != nil {
+		return nil, err
+	}
+	if s.keyring, err = openKeyring(s.mesh, cfg.DataDir, s.api.SetSecretKeys, log.With("room", "keyring")); err != nil {
+		return nil, err
+	}
+	s.net, err = s.newNetwork()
+	return s, err
+}
+
+// newRegistrar begins this server's card.
+func (s *server) newRegistrar(tokenKey crypto.PublicKey) (*registrar, error) {
+	id, err := api.KeyID(tokenKey)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(tokenKey)
+	if err != nil {
+		return nil, err
+	}
+	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	return &registrar{roster: s.roster, pods: netip.MustParsePrefix(s.cfg.PodCIDR), log: s.log, card: roster.Card{
+		ID: s.mesh.Self().ID, Name: s.cfg.Name, Addr: s.addr, Region: s.cfg.Region, Zone: s.cfg.Zone,
+		APIPort: netip.MustParseAddrPort(s.cfg.API).Port(), StreamPort: netip.MustParseAddrPort(s.cfg.Streaming).Port(),
+		TokenKeys: map[string][]byte{id: public}, Version: Version(),
+	}}, nil
+}
+
+// streamingOf finds where logs and exec of a node are served.
+func (s *server) streamingOf(node string) (netip.AddrPort, error) {
+	card, ok := s.roster.ByName(node)
+	if !ok {
+		return netip.AddrPort{}, fmt.Errorf("no server of the mesh is called %s", node)
+	}
+	return netip.AddrPortFrom(card.Addr, card.StreamPort), nil
+}
+
+// tokenKeys are the public keys of all servers that sign ServiceAccount tokens.
+func (s *server) tokenKeys() map[string]crypto.PublicKey {
+	out := map[string]crypto.PublicKey{}
+	for _, c := range s.roster.Cards() {
+		for id, text := range c.TokenKeys {
+			block, _ := pem.Decode(text)
+			if block == nil {
+				continue
+			}
+			if key, err := x509.ParsePKIXPublicKey(block.Bytes); err == nil {
+				out[id] = key
+			}
+		}
+	}
+	return out
+}
+
+func (s *server) apiURL() string {
+	return "https://" + netip.AddrPortFrom(s.addr, netip.MustParseAddrPort(s.cfg.API).Port()).String()
+}
+
+// run starts the rooms from the ground up. The first that fails ends all; they end in no particular order, because each
+// outlives the loss of the others.
+func (s *server) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.mesh.Run(ctx) })
+	g.Go(func() error {
+		return control.Serve(ctx, Socket(s.cfg.RunDir), s, s.log.With("room", "control"))
+	})
+	g.Go(func() error {
+		if !reached(ctx, s.mesh.Ready()) {
+			return nil
+		}
+		return s.upstairs(ctx, g)
+	})
+	return g.Wait()
+}
+
+// upstairs starts what needs the replica.
+func (s *server) upstairs(ctx context.Context, g *errgroup.Group) error {
+	if _, err := s.slots.settle(ctx); err != nil {
+		return err
+	}
+	g.Go(func() error { return s.keyring.run(ctx) })
+	g.Go(func() error { return s.api.Run(ctx) })
+	if !reached(ctx, s.api.Ready()) {
+		return nil
+	}
+	if err := s.keepKubeconfig(); err != nil {
+		return err
+	}
+	if err := furnish(ctx, s.admin); err != nil {
+		return err
+	}
+	return s.rooms(ctx, g)
+}
+
+func reached(ctx context.Context, c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// keepKubeconfig leaves root on this server a cluster-admin kubeconfig, as operators expect of a good daemon.
+func (s *server) keepKubeconfig() error {
+	b, err := s.api.Kubeconfig("orpheus-admin", []string{"system:masters"}, s.apiURL())
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.cfg.RunDir, 0o700); err != nil {
+		return fmt.Errorf("keep the kubeconfig: %w", err)
+	}
+	if err := writeFile(Kubeconfig(s.cfg.RunDir), b); err != nil {
+		return fmt.Errorf("keep the kubeconfig: %w", err)
+	}
+	return nil
+}

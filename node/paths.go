@@ -1,0 +1,9 @@
+package node
+
+import "path/filepath"
+
+// Socket is the control socket of the daemon with this run-dir.
+func Socket(runDir string) string { return filepath.Join(runDir, "orpheus.sock") }
+
+// Kubeconfig is the cluster-admin kubeconfig that the daemon with this run-dir keeps for root on this server.
+func Kubeconfig(runDir string) string { return filepath.Join(runDir, "kubeconfig") }

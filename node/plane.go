@@ -1,0 +1,163 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/orpheus-mesh/orpheus/gossip"
+	"github.com/orpheus-mesh/orpheus/ingress"
+	"github.com/orpheus-mesh/orpheus/netmesh"
+	"github.com/orpheus-mesh/orpheus/netmesh/dns"
+	"github.com/orpheus-mesh/orpheus/netmesh/linux"
+	"github.com/orpheus-mesh/orpheus/node/traffic"
+)
+
+// network is this server's part of the pod network and its front doors.
+type network struct {
+	plane *linux.Plane
+	names *dns.Server
+	proxy *ingress.Proxy
+
+	mu       sync.Mutex // guards all below
+	picture  netmesh.Picture
+	complete bool // services are known: an incomplete picture would withdraw them from the kernel
+}
+
+func (s *server) newNetwork() (*network, error) {
+	plane, err := linux.New(linux.Config{Log: s.log.With("room", "netmesh"), Uplink: s.addr, Backend: linux.Backend(s.cfg.Backend)})
+	if err != nil {
+		return nil, fmt.Errorf("make the data plane: %w", err)
+	}
+	access, err := accessLog(s.cfg.AccessLog)
+	if err != nil {
+		return nil, err
+	}
+	return &network{
+		plane: plane,
+		names: dns.New(dns.Config{Domain: s.cfg.Domain, Log: s.log.With("room", "dns")}),
+		proxy: ingress.New(ingress.Config{HTTP: s.cfg.HTTP, HTTPS: s.cfg.HTTPS, HTTPSetting: "http-listen", HTTPSSetting: "https-listen",
+			Log: s.log.With("room", "ingress"), AccessLog: access}),
+	}, nil
+}
+
+func accessLog(path string) (io.Writer, error) {
+	switch path {
+	case "":
+		return nil, nil
+	case "-":
+		return os.Stdout, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("access-log: %w", err)
+	}
+	return f, nil
+}
+
+// startNetwork runs the data plane, DNS and ingress, and what feeds them.
+func (s *server) startNetwork(ctx context.Context, g *errgroup.Group) error {
+	client, err := kubernetes.NewForConfig(s.api.Loopback())
+	if err != nil {
+		return err
+	}
+	t, err := traffic.New(client, s.cfg.Name, traffic.Sinks{Services: s.setServices, Names: s.setNames, Routes: s.setRoutes}, s.log.With("room", "traffic"))
+	if err != nil {
+		return err
+	}
+	g.Go(func() error { return s.net.plane.Run(ctx) })
+	g.Go(func() error { return s.net.names.Run(ctx) })
+	g.Go(func() error { return s.net.proxy.Run(ctx) })
+	g.Go(func() error { return s.followServers(ctx) })
+	g.Go(func() error { return t.Run(ctx) })
+	return nil
+}
+
+// followServers keeps the slot claimed and the routes to all servers in the picture, whenever a card or a member changes.
+func (s *server) followServers(ctx context.Context) error {
+	wake := make(chan struct{}, 1)
+	poke := func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.roster.Watch(ctx, poke) })
+	members, stop := s.mesh.Watch()
+	defer stop()
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-members:
+			case <-wake:
+			}
+			if err := s.drawServers(ctx); err != nil {
+				s.log.Error("routes to other servers not updated", "error", err)
+			}
+		}
+	})
+	return g.Wait()
+}
+
+func (s *server) drawServers(ctx context.Context) error {
+	changed, err := s.slots.settle(ctx)
+	if err != nil {
+		return err
+	}
+	if changed {
+		if err := s.renumber(); err != nil {
+			return err
+		}
+	}
+	left := map[gossip.ID]bool{}
+	for _, m := range s.mesh.Members() {
+		left[m.ID] = m.State == gossip.Left
+	}
+	pods := netip.MustParsePrefix(s.cfg.PodCIDR)
+	var nodes []netmesh.Node
+	for _, c := range s.roster.Cards() {
+		nodes = append(nodes, netmesh.Node{ID: string(c.ID), Name: c.Name, Addr: c.Addr, PodCIDR: netmesh.CIDR(pods, slotBits, c.Slot), Gone: left[c.ID]})
+	}
+	s.net.update(func(p *netmesh.Picture) {
+		p.Self = netmesh.Node{ID: string(s.mesh.Self().ID), Name: s.cfg.Name, Addr: s.addr, PodCIDR: netmesh.CIDR(pods, slotBits, s.slots.card.Slot)}
+		p.ClusterCIDR, p.ServiceCIDR, p.Nodes = pods, netip.MustParsePrefix(s.cfg.Services), nodes
+	})
+	return nil
+}
+
+func (n *network) update(change func(*netmesh.Picture)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(&n.picture)
+	if n.complete && n.picture.Self.PodCIDR.IsValid() {
+		n.plane.Set(n.picture)
+	}
+}
+
+func (s *server) setServices(ports []netmesh.ServicePort) {
+	s.net.mu.Lock()
+	s.net.complete = true
+	s.net.mu.Unlock()
+	s.net.update(func(p *netmesh.Picture) { p.Services = ports })
+}
+
+func (s *server) setNames(services []dns.Service) {
+	s.net.names.Set(dns.NewZone(s.cfg.Domain, []netip.Prefix{netip.MustParsePrefix(s.cfg.PodCIDR), netip.MustParsePrefix(s.cfg.Services)}, services))
+}
+
+func (s *server) setRoutes(rules []ingress.Rule, certs []ingress.Certificate) {
+	table, errs := ingress.Compile(rules, certs, nil)
+	for _, err := range errs {
+		s.log.Warn("part of an ingress is not served", "error", err)
+	}
+	s.net.proxy.Set(table)
+}

@@ -1,0 +1,67 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
+
+	"github.com/orpheus-mesh/orpheus/gossip"
+	"github.com/orpheus-mesh/orpheus/gossip/store"
+	"github.com/orpheus-mesh/orpheus/node/control"
+)
+
+// problems says what is not well, why, and what to do about it.
+func (s *server) problems(ctx context.Context) (out []control.Problem) {
+	add := func(what string, why error, mend string) {
+		if why != nil {
+			out = append(out, control.Problem{What: what, Why: why.Error(), Mend: mend})
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	add("container engine", s.engine.Ping(ctx), "start Docker Engine, or name its address with --docker; this node runs no new pods until then")
+	add("replica", s.mesh.Store().Health(), "free space on the data directory or repair its disk; reads and running pods go on")
+	if name := s.mesh.Store().Quarantined(); name != "" {
+		add("replica", fmt.Errorf("the database was corrupt and lies in %s; it was rebuilt from peers", name), "check the disk, then remove that file")
+	}
+	if hold, why := s.mesh.Hold(); hold {
+		add("mesh", fmt.Errorf("%s", why), "check this server's link; decisions about others wait meanwhile")
+	}
+	if s.mesh.Slow() {
+		add("mesh", fmt.Errorf("this server answers late, so it takes no decisions about others"), "look for a starved CPU or a bad link")
+	}
+	for _, m := range s.mesh.Members() {
+		if m.State == gossip.Failed || m.State == gossip.Suspect {
+			add("server "+m.Name, fmt.Errorf("%s for %s", m.State, time.Since(m.Since).Round(time.Second)),
+				"bring it back; if it will not come back, `orpheus fence "+m.Name+"` replaces its pinned pods")
+		}
+	}
+	if n := len(s.mesh.Store().Siblings()); n > 0 {
+		add("objects", fmt.Errorf("%d object(s) were changed by two people at the same time", n), "see `orpheus conflicts` and write them once more")
+	}
+	return append(out, s.roomProblems()...)
+}
+
+// readable shows a stored object to a person, or says why it can't.
+func (s *server) readable(k store.Key, body []byte) string {
+	if len(body) == 0 {
+		return ""
+	}
+	obj, err := runtime.Decode(legacyscheme.Codecs.UniversalDeserializer(), body)
+	if err != nil {
+		return fmt.Sprintf("(%d bytes that are encrypted or of an unknown kind)", len(body))
+	}
+	if _, secret := obj.(*corev1.Secret); secret {
+		return "(a secret)"
+	}
+	info, _ := runtime.SerializerInfoForMediaType(legacyscheme.Codecs.SupportedMediaTypes(), runtime.ContentTypeJSON)
+	text, err := runtime.Encode(legacyscheme.Codecs.EncoderForVersion(info.Serializer, obj.GetObjectKind().GroupVersionKind().GroupVersion()), obj)
+	if err != nil {
+		return fmt.Sprintf("(%d bytes of %s: %v)", len(body), k.Kind, err)
+	}
+	return string(text)
+}

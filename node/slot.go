@@ -1,0 +1,40 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/orpheus-mesh/orpheus/netmesh"
+	"github.com/orpheus-mesh/orpheus/node/roster"
+)
+
+// registrar keeps this server's card true: who it is, where it is reached and which slot of the pod network it holds.
+type registrar struct {
+	roster *roster.Roster
+	pods   netip.Prefix
+	log    *slog.Logger
+	card   roster.Card
+	wake   chan struct{}
+}
+
+// settle claims a slot against all claims known now and publishes the card. It tells whether the slot changed.
+func (r *registrar) settle(ctx context.Context) (changed bool, err error) {
+	var known []netmesh.Claimed
+	for _, c := range r.roster.Cards() {
+		known = append(known, netmesh.Claimed{ID: string(c.ID), Slot: c.Slot, Since: c.SlotSince})
+	}
+	if own, ok := r.roster.ByID(r.card.ID); ok && r.card.SlotSince.IsZero() {
+		r.card.Slot, r.card.SlotSince = own.Slot, own.SlotSince // what a former life of the daemon claimed
+	}
+	slot, changed, err := netmesh.Claim(r.pods, slotBits, string(r.card.ID), known)
+	if err != nil {
+		return false, err
+	}
+	if changed || r.card.SlotSince.IsZero() {
+		r.log.Info("slot of the pod network claimed", "slot", slot, "before", r.card.Slot)
+		r.card.Slot, r.card.SlotSince, changed = slot, time.Now().UTC().Truncate(time.Millisecond), true
+	}
+	return changed, r.roster.Publish(ctx, r.card)
+}
