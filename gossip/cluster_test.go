@@ -61,14 +61,16 @@ func start(t *testing.T, cfg Config) *server {
 	ctx, stop := context.WithCancel(t.Context())
 	s := &server{Mesh: m, cfg: cfg, t: t, stop: stop, done: make(chan error, 1)}
 	go func() { s.done <- m.Run(ctx) }()
-	t.Cleanup(s.end)
 	select {
 	case <-m.Ready():
 	case err := <-s.done:
+		stop()
 		t.Fatalf("%s ended before it was ready: %v", cfg.Name, err)
 	case <-time.After(20 * time.Second):
+		stop()
 		t.Fatalf("%s did not get ready", cfg.Name)
 	}
+	t.Cleanup(s.end)
 	return s
 }
 

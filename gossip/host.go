@@ -3,6 +3,7 @@ package gossip
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -22,20 +23,21 @@ import (
 )
 
 // newHost listens on QUIC and TCP at the same port number and returns the packet connection that shares the UDP port for
-// what is not QUIC. No DHT, no relay, no address discovery: peers come from tokens, serf, the peers file and mDNS.
-func newHost(cfg Config, self identity, advertise netip.AddrPort) (host.Host, net.PacketConn, error) {
+// what is not QUIC. Closing the host leaves the UDP port open until ports is closed too. No DHT, no relay, no address discovery: peers come from tokens, serf, the peers file and mDNS.
+func newHost(cfg Config, self identity, advertise netip.AddrPort) (_ host.Host, shared net.PacketConn, ports io.Closer, err error) {
 	limits, err := resourceManager()
 	if err != nil {
-		return nil, nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+		return nil, nil, nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
 	conns, err := connmgr.NewConnManager(1024, 2048, connmgr.WithGracePeriod(time.Minute))
 	if err != nil {
-		return nil, nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+		return nil, nil, nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
 	var udp *quicreuse.ConnManager
 	reuse := func(reset quic.StatelessResetKey, tokens quic.TokenGeneratorKey) (*quicreuse.ConnManager, error) {
 		var err error
-		udp, err = quicreuse.NewConnManager(reset, tokens, cfg.wire.packets()...)
+		verify := quicreuse.VerifySourceAddress(limits.VerifySourceAddress)
+		udp, err = quicreuse.NewConnManager(reset, tokens, append(cfg.wire.packets(), verify)...)
 		return udp, err
 	}
 	options := append(commonOptions(self),
@@ -50,16 +52,19 @@ func newHost(cfg Config, self identity, advertise netip.AddrPort) (host.Host, ne
 	}
 	h, err := libp2p.New(options...)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+		if udp != nil {
+			err = errors.Join(err, udp.Close())
+		}
+		return nil, nil, nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
 	if len(h.Network().ListenAddresses()) < 2 { // libp2p is content with one of the two
-		return nil, nil, errors.Join(fmt.Errorf("listen on %s: the UDP or the TCP port is in use", cfg.Listen), h.Close())
+		return nil, nil, nil, errors.Join(fmt.Errorf("listen on %s: the UDP or the TCP port is in use", cfg.Listen), h.Close(), udp.Close())
 	}
-	shared, err := udp.SharedNonQUICPacketConn("", net.UDPAddrFromAddrPort(cfg.Listen))
+	shared, err = udp.SharedNonQUICPacketConn("", net.UDPAddrFromAddrPort(cfg.Listen))
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("share UDP port %s: %w", cfg.Listen, err), h.Close())
+		return nil, nil, nil, errors.Join(fmt.Errorf("share UDP port %s: %w", cfg.Listen, err), h.Close(), udp.Close())
 	}
-	return h, shared, nil
+	return h, shared, udp, nil
 }
 
 // newGuest is the host of a server that has not joined yet: it dials, and listens on a passing port only for mDNS.
@@ -116,5 +121,8 @@ func resourceManager() (network.ResourceManager, error) {
 		ProtocolDefault:     rcmgr.ResourceLimits{Streams: 16384, StreamsInbound: 8192, StreamsOutbound: 16384, Memory: 512 << 20},
 		ProtocolPeerDefault: rcmgr.ResourceLimits{Streams: 1024, StreamsInbound: 512, StreamsOutbound: 1024, Memory: 128 << 20},
 	}
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(base)))
+	// Many members may share one address behind a NAT; libp2p's default allows 8 connections from one.
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(base)), rcmgr.WithLimitPerSubnet(
+		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 512}},
+		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: 512}}))
 }

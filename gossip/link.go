@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"errors"
+	"io"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type link struct {
 	mesh      *Mesh
 	ctx       context.Context // ends with Run
 	host      host.Host
+	ports     io.Closer // the UDP sockets, which outlive the host
 	gate      *gate
 	admission *admission
 	packets   *packets
@@ -74,11 +76,11 @@ func (m *Mesh) connect(ctx context.Context) (_ *link, err error) {
 	if n.admission, err = newAdmission(m.keys, m.cert, m.log, n.admitted); err != nil {
 		return nil, err
 	}
-	h, udp, err := newHost(m.cfg, m.self, m.advertise)
+	h, udp, ports, err := newHost(m.cfg, m.self, m.advertise)
 	if err != nil {
 		return nil, err
 	}
-	n.host, n.gate = h, &gate{Host: h, admission: n.admission}
+	n.host, n.ports, n.gate = h, ports, &gate{Host: h, admission: n.admission}
 	if n.nudge, err = h.EventBus().Emitter(new(event.EvtPeerProtocolsUpdated)); err != nil {
 		return nil, err
 	}
@@ -116,7 +118,7 @@ func (n *link) end() error {
 		errs = append(errs, n.nudge.Close())
 	}
 	if n.host != nil {
-		errs = append(errs, n.host.Close())
+		errs = append(errs, n.host.Close(), n.ports.Close())
 	}
 	n.work.Wait()
 	return errors.Join(errs...)

@@ -84,7 +84,7 @@ func (w *wire) InterceptAddrDial(_ peer.ID, a ma.Multiaddr) bool {
 		return false
 	}
 	t, ok := na.(*net.TCPAddr)
-	return ok && !w.drops(t.AddrPort())
+	return ok && !w.drops(netip.AddrPortFrom(t.AddrPort().Addr().Unmap(), t.AddrPort().Port()))
 }
 
 func (w *wire) InterceptAccept(network.ConnMultiaddrs) bool { return true }
