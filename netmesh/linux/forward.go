@@ -15,6 +15,7 @@ func (p *Plane) checkForward() error {
 	}
 	chains, err := c.ListChains()
 	if err != nil {
+		p.table.hangUp()
 		return fmt.Errorf("list chains: %w", err)
 	}
 	var found []string

@@ -28,9 +28,28 @@ type foundChain struct {
 // bufferBytes suffices for the largest transaction and its acknowledgements (10,000 services are about 4 MiB).
 const bufferBytes = 32 << 20
 
-// dial opens a fresh connection: an answer that was left unread by a failed exchange can never be taken for another's.
+// dial returns the connection to nftables. It is kept, since closing one makes the kernel wait some 10 ms for what the last transaction
+// removed; but whoever fails on it calls hangUp, so that an answer left unread is never taken for another's.
 func (t *table) dial() (*nftables.Conn, error) {
-	return nftables.New(nftables.WithNetNSFd(t.netNS), nftables.WithSockOptions(widen))
+	if t.conn != nil {
+		return t.conn, nil
+	}
+	c, err := nftables.New(nftables.WithNetNSFd(t.netNS), nftables.AsLasting(), nftables.WithSockOptions(widen))
+	if err != nil {
+		return nil, fmt.Errorf("connect to nftables: %w", err)
+	}
+	t.conn = c
+	return c, nil
+}
+
+func (t *table) hangUp() {
+	if t.conn != nil {
+		_ = t.conn.CloseLasting()
+	}
+	if t.asker != nil {
+		_ = t.asker.Close()
+	}
+	t.conn, t.asker = nil, nil
 }
 
 func widen(c *netlink.Conn) error {
@@ -69,10 +88,14 @@ func (t *table) ask(kind uint16, flags netlink.HeaderFlags, attrs []netlink.Attr
 	if err != nil {
 		return nil, err
 	}
-	return t.asker.Execute(netlink.Message{
+	replies, err := t.asker.Execute(netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | kind), Flags: netlink.Request | flags},
 		Data:   append([]byte{unix.NFPROTO_IPV4, unix.NFNETLINK_V0, 0, 0}, body...),
 	})
+	if err != nil {
+		t.hangUp()
+	}
+	return replies, err
 }
 
 // read takes a picture of our table that no transaction has torn.
@@ -85,6 +108,7 @@ func (t *table) read() (*found, uint32, error) {
 		}
 		f, err := t.readOnce()
 		if err != nil {
+			t.hangUp()
 			return nil, 0, fmt.Errorf("read table %s: %w", tableName, err)
 		}
 		if after, err := t.generation(); err == nil && after == before {

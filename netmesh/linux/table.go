@@ -18,7 +18,8 @@ import (
 type table struct {
 	netNS  int
 	kernel *nftables.Table
-	asker  *netlink.Conn
+	conn   *nftables.Conn
+	asker  *netlink.Conn // for what the library can't ask
 
 	applied    *wanted // nil: unknown
 	generated  uint32
@@ -38,12 +39,7 @@ func newTable(netNS int) *table {
 	return &table{netNS: netNS, kernel: &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}}
 }
 
-func (t *table) close() {
-	if t.asker != nil {
-		t.asker.Close()
-		t.asker = nil
-	}
-}
+func (t *table) close() { t.hangUp() }
 
 // moved tells whether somebody else has changed any rule of the host since we last looked.
 func (t *table) moved() (bool, error) {
@@ -145,6 +141,7 @@ func (t *table) reconcile(w *wanted) ([]netmesh.Withdrawn, error) {
 func (t *table) commit(tx *transaction, w *wanted) error {
 	if !tx.empty() {
 		if err := t.flush(tx); err != nil {
+			t.hangUp()
 			return fmt.Errorf("change table %s: %w", tableName, err)
 		}
 		if g, err := t.generation(); err == nil && g == t.generated+1 {
