@@ -1,0 +1,305 @@
+package ingress
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http/httputil"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config is the proxy's. The zero value of a duration or size is its default.
+type Config struct {
+	HTTP, HTTPS               string // listen addresses, ":80"; "": not served
+	HTTPSetting, HTTPSSetting string // what the user calls them, for messages ("--ingress-http"); default the field's name
+	Log                       *slog.Logger
+	AccessLog                 io.Writer // nil: none. It is written to by one goroutine
+	AccessFormat              AccessFormat
+	Trusted                   []netip.Prefix // proxies in front whose X-Forwarded headers are believed
+
+	HeaderTimeout   time.Duration // to send a request's header: 10 s
+	ClientTimeout   time.Duration // between two reads of a request's body, two writes of a response: 60 s
+	IdleTimeout     time.Duration // between two requests on a connection: 75 s
+	ResponseTimeout time.Duration // from the request's end to the response's header: 60 s
+	DrainTimeout    time.Duration // for running requests when Run ends: 25 s
+	MaxHeaderBytes  int           // of a request: 32 KiB
+
+	Listen func(ctx context.Context, network, address string) (net.Listener, error) // nil: the host's
+}
+
+func (c *Config) fill() {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&c.HeaderTimeout, 10*time.Second)
+	def(&c.ClientTimeout, time.Minute)
+	def(&c.IdleTimeout, 75*time.Second)
+	def(&c.ResponseTimeout, time.Minute)
+	def(&c.DrainTimeout, 25*time.Second)
+	if c.MaxHeaderBytes <= 0 {
+		c.MaxHeaderBytes = 32 << 10
+	}
+	c.HTTPSetting, c.HTTPSSetting = or(c.HTTPSetting, "Config.HTTP"), or(c.HTTPSSetting, "Config.HTTPS")
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Listen == nil {
+		c.Listen = new(net.ListenConfig).Listen
+	}
+}
+
+// Proxy serves a Table. All methods are safe for concurrent use.
+//
+//	New ─► Run: waits ─► first Set ─► listening ⇄ retrying ─► Drain or end of ctx ─► running requests finish ─► ended
+type Proxy struct {
+	config    Config
+	log       *slog.Logger
+	serverLog *log.Logger
+	template  httputil.ReverseProxy
+	buffers   buffers
+	access    *accessLog
+	accessOn  atomic.Bool
+	live      atomic.Pointer[picture]
+	totals    totals
+	handlers  handlers
+	doors     []*door
+
+	setting sync.Mutex // serialises Set
+	first   chan struct{}
+
+	running  atomic.Bool
+	drain    chan struct{} // closed: stop accepting
+	cut      chan struct{} // closed: the running requests have had their time
+	ended    chan struct{} // closed by Run
+	drainOne sync.Once
+	cutOne   sync.Once
+}
+
+// New makes a proxy; it starts nothing.
+func New(c Config) *Proxy {
+	c.fill()
+	p := &Proxy{
+		config: c, log: c.Log, serverLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+		access: newAccessLog(c.AccessLog, c.AccessFormat),
+		first:  make(chan struct{}), drain: make(chan struct{}), cut: make(chan struct{}), ended: make(chan struct{}),
+	}
+	p.accessOn.Store(true)
+	p.template = p.newTemplate()
+	if c.HTTP != "" {
+		p.doors = append(p.doors, newDoor(p, "HTTP", c.HTTP, c.HTTPSetting))
+	}
+	if c.HTTPS != "" {
+		p.doors = append(p.doors, newDoor(p, "HTTPS", c.HTTPS, c.HTTPSSetting))
+	}
+	return p
+}
+
+// Set swaps the table. Requests that are running finish by the old one; endpoints that the new one lacks get no more requests and
+// their idle connections are closed. It never blocks on the network.
+func (p *Proxy) Set(t *Table) {
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	old := p.live.Load()
+	next, withdrawn := paint(t, old, func(a netip.AddrPort) *endpoint { return newEndpoint(a, p.config.ResponseTimeout) })
+	p.live.Store(next)
+	for _, e := range withdrawn {
+		e.withdraw()
+	}
+	if old == nil {
+		close(p.first)
+	}
+}
+
+// SetAccessLog switches the access log on or off.
+func (p *Proxy) SetAccessLog(on bool) { p.accessOn.Store(on) }
+
+// Run serves until ctx ends or Drain is called, and returns when every request has ended or had its time. It accepts nothing before
+// the first Set. An address that cannot be listened on is tried again and again (see Status); that never ends Run.
+func (p *Proxy) Run(ctx context.Context) error {
+	if !p.running.CompareAndSwap(false, true) {
+		return errors.New("ingress: Run was called twice")
+	}
+	defer close(p.ended)
+	fallback, err := selfSigned(time.Now())
+	if err != nil {
+		return fmt.Errorf("ingress: %w", err)
+	}
+	select {
+	case <-p.first:
+	case <-p.drain:
+		return nil
+	case <-ctx.Done():
+		return nil
+	}
+	requests, end := context.WithCancel(context.WithoutCancel(ctx)) // they outlive ctx by the time to drain
+	defer end()
+	accept, stop := context.WithCancel(ctx)
+	defer stop()
+	var group, logging sync.WaitGroup
+	logged := make(chan struct{})
+	if p.access != nil {
+		logging.Go(func() { p.access.run(logged) })
+	}
+	for _, d := range p.doors {
+		d.prepare(requests, fallback)
+		group.Go(func() { d.run(accept) })
+	}
+	select {
+	case <-p.drain:
+	case <-ctx.Done():
+	}
+	stop()
+	p.finishRequests(end)
+	group.Wait()
+	for _, pl := range p.live.Load().pools {
+		for _, e := range pl.endpoints {
+			e.transport.CloseIdleConnections()
+		}
+	}
+	close(logged)
+	logging.Wait()
+	return nil
+}
+
+// finishRequests lets running requests end, upgrades too, then cuts what is left.
+func (p *Proxy) finishRequests(end context.CancelFunc) {
+	bound, cancel := context.WithTimeout(context.Background(), p.config.DrainTimeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-p.cut:
+			cancel()
+		case <-bound.Done():
+		}
+	}()
+	p.log.Info("ingress is draining", "active", p.totals.active.Load(), "bound", p.config.DrainTimeout)
+	var closing sync.WaitGroup
+	for _, d := range p.doors {
+		closing.Go(func() {
+			d.server.SetKeepAlivesEnabled(false)
+			_ = d.server.Shutdown(bound) // its only error is the bound's
+		})
+	}
+	closing.Wait()
+	select {
+	case <-p.handlers.idle():
+	case <-bound.Done():
+		p.log.Warn("ingress cuts requests that outlasted the drain", "active", p.totals.active.Load())
+	}
+	end()
+	for _, d := range p.doors {
+		_ = d.server.Close()
+	}
+	<-p.handlers.idle()
+}
+
+// Drain stops accepting, lets running requests finish and ends Run. When ctx ends first, what is left is cut and the
+// error is ctx's. It may be called before, during and after Run, and more than once.
+func (p *Proxy) Drain(ctx context.Context) error {
+	p.drainOne.Do(func() { close(p.drain) })
+	if !p.running.Load() {
+		return nil
+	}
+	select {
+	case <-p.ended:
+		return nil
+	case <-ctx.Done():
+		p.cutOne.Do(func() { close(p.cut) })
+		<-p.ended
+		return fmt.Errorf("ingress: drain: %w", ctx.Err())
+	}
+}
+
+// Status is nil when every configured address is listened on, or none is yet because no table was set; else what is wrong.
+func (p *Proxy) Status() error {
+	var errs []error
+	for _, d := range p.doors {
+		errs = append(errs, d.status())
+	}
+	return errors.Join(errs...)
+}
+
+// Listening is closed when every configured address has been listened on once.
+func (p *Proxy) Listening() (http, https <-chan struct{}) {
+	closed := make(chan struct{})
+	close(closed)
+	http, https = closed, closed
+	for _, d := range p.doors {
+		if d.secure() {
+			https = d.open
+		} else {
+			http = d.open
+		}
+	}
+	return http, https
+}
+
+// certificate serves the table's for the name, else one that nobody trusts: a browser then says what is wrong.
+func (p *Proxy) certificate(fallback *tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if c, ok := p.live.Load().table.Certificate(hello.ServerName); ok {
+			return c, nil
+		}
+		return fallback, nil
+	}
+}
+
+// buffers are reused between responses.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if x, ok := b.pool.Get().(*[32 << 10]byte); ok {
+		return x[:]
+	}
+	return new([32 << 10]byte)[:]
+}
+
+func (b *buffers) Put(x []byte) { b.pool.Put((*[32 << 10]byte)(x)) }
+
+// handlers counts requests in work, those on upgraded connections too, which http.Server.Shutdown does not wait for.
+type handlers struct {
+	mu      sync.Mutex // guards what is below
+	n       int
+	waiters []chan struct{}
+}
+
+func (h *handlers) enter() {
+	h.mu.Lock()
+	h.n++
+	h.mu.Unlock()
+}
+
+func (h *handlers) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.n--; h.n > 0 {
+		return
+	}
+	for _, w := range h.waiters {
+		close(w)
+	}
+	h.waiters = nil
+}
+
+// idle is closed when no request is in work.
+func (h *handlers) idle() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := make(chan struct{})
+	if h.n == 0 {
+		close(w)
+	} else {
+		h.waiters = append(h.waiters, w)
+	}
+	return w
+}
