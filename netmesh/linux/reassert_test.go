@@ -219,6 +219,7 @@ func (h *host) apply(pic netmesh.Picture) {
 }
 
 func randomPicture(rnd *rand.Rand, self netmesh.Node) netmesh.Picture {
+	self.PodCIDR = netmesh.CIDR(cluster, 24, uint32(1+rnd.IntN(2))) // sometimes the host has lost its slot to an older claim
 	pic := netmesh.Picture{Self: self, ClusterCIDR: cluster, ServiceCIDR: service, Nodes: []netmesh.Node{self}}
 	for n := range 5 {
 		if rnd.IntN(3) > 0 {
