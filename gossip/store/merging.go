@@ -123,6 +123,9 @@ func (c *core) mergePart(l *life, r *Record) bool {
 func (c *core) keep(r *Record) {
 	switch c.cfg.Class(r.Kind) {
 	case Durable:
+		if c.loading {
+			return
+		}
 		c.set = c.set.with(r)
 		c.emit(effect{persist: r})
 	case Ephemeral:

@@ -93,6 +93,7 @@ type core struct {
 	horizon map[string]Stamp
 	pending map[uint64]*pendingWrite
 	swept   time.Time
+	loading bool // from disk: what is kept is in the set already
 	out     []effect
 	acted   map[Key]bool // entries to show at the end of the step; ordered by touched
 	touched []Key

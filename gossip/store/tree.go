@@ -99,6 +99,15 @@ func (t *node[T]) without(v T) *node[T] {
 	return balance(first, t.l, t.r.without(first))
 }
 
+// grow builds a tree of sorted, distinct elements at once.
+func grow[T element[T]](sorted []T) *node[T] {
+	if len(sorted) == 0 {
+		return nil
+	}
+	mid := len(sorted) / 2
+	return join2(sorted[mid], grow(sorted[:mid]), grow(sorted[mid+1:]))
+}
+
 // get finds what is equal to v.
 func (t *node[T]) get(v T) (found T, ok bool) {
 	for t != nil {

@@ -25,6 +25,7 @@ type view struct {
 	dead   map[UID]struct{}
 	buried []UID
 	others map[Key]*Object // objects with siblings
+	loaded []*Object       // while opening
 }
 
 func newView(rev Revision) *view {
@@ -110,13 +111,33 @@ func (v *view) append(ev Event) {
 
 func (v *view) last() Event { return v.log[(v.first+len(v.log)-1)%len(v.log)] }
 
-// load puts an object there without an event: before anybody watches.
+// load puts an object there without an event: before anybody watches. arrange must follow the last one.
 func (v *view) load(o *Object) {
 	o.Rev, o.Created = v.rev, v.rev
-	v.kinds[o.Kind] = v.kinds[o.Kind].with(o)
+	v.loaded = append(v.loaded, o)
 	if len(o.Others) > 0 {
 		v.others[o.Key] = o
 	}
+}
+
+// arrange builds the trees of what was loaded.
+func (v *view) arrange() {
+	slices.SortFunc(v.loaded, func(a, b *Object) int {
+		if c := strings.Compare(a.Kind, b.Kind); c != 0 {
+			return c
+		}
+		return a.compare(b)
+	})
+	for rest := v.loaded; len(rest) > 0; {
+		kind := rest[0].Kind
+		n := 1
+		for n < len(rest) && rest[n].Kind == kind {
+			n++
+		}
+		v.kinds[kind] = grow(rest[:n])
+		rest = rest[n:]
+	}
+	v.loaded = nil
 }
 
 func (v *view) bury(s *shown) {
