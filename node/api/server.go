@@ -137,7 +137,7 @@ const (
 )
 
 func (s *Server) configure(cp *genericapiserver.Config) {
-	cp.EffectiveVersion = basecompatibility.NewEffectiveVersionFromString(Version, "", "")
+	cp.EffectiveVersion = release{basecompatibility.NewEffectiveVersionFromString(Version, "", "")}
 	cp.RequestInfoResolver = genericapiserver.NewRequestInfoResolver(cp)
 	cp.SecureServing = &genericapiserver.SecureServingInfo{Cert: s.serving, MinTLSVersion: tls.VersionTLS12}
 	_, port, err := net.SplitHostPort(s.cfg.Listen)

@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
+	"github.com/orpheus-mesh/orpheus/gossip/store"
 	"github.com/orpheus-mesh/orpheus/node/api/internal/memory"
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
 )
@@ -169,6 +170,23 @@ func (w *world) admin(t *testing.T) *kubernetes.Clientset {
 	return w.as(t, "admin", "system:masters")
 }
 
+// onDisk is the replicated store of a mesh of one, as a node has it.
+func onDisk(t *testing.T) replica.Store {
+	t.Helper()
+	s, err := store.Open(store.Config{Dir: t.TempDir(), Self: "node-a", Class: Class})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return replica.Over(s)
+}
+
 // must is for what is not the subject of a test.
 func must[T any](v T, err error) func(*testing.T) T {
 	return func(t *testing.T) T {
@@ -198,6 +216,7 @@ func TestTheFirstObjectsAreThere(t *testing.T) {
 	if slice.Endpoints[0].Addresses[0] != "192.0.2.10" {
 		t.Errorf("its endpoint is %v", slice.Endpoints)
 	}
-	info := must(c.Discovery().ServerVersion())(t)
-	t.Logf("version %s", info.GitVersion)
+	if info := must(c.Discovery().ServerVersion())(t); info.GitVersion != "v1.36.3+orpheus" || info.Minor != "36" {
+		t.Errorf("the server calls itself %v", info)
+	}
 }

@@ -27,7 +27,8 @@ type Config struct {
 // Replica serves every kind of the API from one store. It is safe for concurrent use and starts nothing.
 type Replica struct {
 	Config
-	cache *decodedCache
+	cache   *decodedCache
+	stripes *stripes
 }
 
 // New makes a Replica.
@@ -38,7 +39,7 @@ func New(cfg Config) *Replica {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Replica{Config: cfg, cache: newDecodedCache(cfg.CacheBytes)}
+	return &Replica{Config: cfg, cache: newDecodedCache(cfg.CacheBytes), stripes: newStripes()}
 }
 
 // KindOf is the store's name of a resource: "core/pods", "apps/deployments".

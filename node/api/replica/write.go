@@ -62,7 +62,7 @@ func (k *Kind) create(ctx context.Context, key store.Key, obj runtime.Object) (*
 	if err != nil {
 		return nil, err
 	}
-	return k.write(ctx, store.Write{Key: key, Body: body, Head: head, Root: k.root(key, m)})
+	return k.write(ctx, store.Write{Key: key, Body: body, Head: head, Root: k.root(key, m), Generated: m.GetGenerateName() != ""})
 }
 
 // root finds the object whose home a new one shares: its controller's root. An owner that is not here yet is taken for
@@ -172,7 +172,7 @@ func (k *Kind) apply(ctx context.Context, base *store.Object, c change, human bo
 			return o, err
 		}
 	}
-	n, err := k.write(ctx, store.Write{Key: base.Key, Part: k.part, Body: c.status, Base: o})
+	n, err := k.writeStatus(ctx, o, c.status)
 	if c.intent != nil && lostRace(err) {
 		return o, nil
 	}

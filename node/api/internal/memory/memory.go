@@ -18,9 +18,8 @@ const queueBound = 20000
 
 // Store implements replica.Store.
 type Store struct {
-	ReadOnly error // what every Write fails with, where set before use
-
 	mu      sync.Mutex // guards what follows
+	refusal error
 	rev     store.Revision
 	oldest  store.Revision // watches and lists can go back to it
 	log     []store.Event
@@ -115,8 +114,8 @@ func (s *Store) Write(ctx context.Context, w store.Write) (*store.Object, error)
 	defer s.mu.Unlock()
 	cur := s.objects[w.Key]
 	switch {
-	case s.ReadOnly != nil:
-		return nil, s.ReadOnly
+	case s.refusal != nil:
+		return nil, s.refusal
 	case len(w.Body) > store.MaxBody:
 		return nil, fmt.Errorf("write %v: %w", w.Key, store.ErrTooLarge)
 	case w.Base == nil && cur != nil:
@@ -156,6 +155,13 @@ func uid(k store.Key, dead map[string]bool) string {
 			return id
 		}
 	}
+}
+
+// ReadOnlyFrom makes every Write fail with err from now on; nil takes it back.
+func (s *Store) ReadOnlyFrom(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusal = err
 }
 
 func (s *Store) emit(e store.Event) {
