@@ -84,6 +84,7 @@ func TestServiceAccountTokensDieWithWhatTheyAreBoundTo(t *testing.T) {
 	pod := must(c.CoreV1().Pods("default").Create(t.Context(), aPod("p", func(p *v1.Pod) { p.Spec.ServiceAccountName = "robot" }), metav1.CreateOptions{}))(t)
 	free := boundToken(t, c, nil)
 	bound := boundToken(t, c, &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID})
+	eventually(t, "the account may ask who it is", func() bool { _, err := w.whoami(t, free); return err == nil })
 	for name, token := range map[string]string{"free": free, "bound": bound} {
 		if who, err := w.whoami(t, token); err != nil || who != "system:serviceaccount:default:robot" {
 			t.Errorf("the %s token speaks for %q, %v", name, who, err)
@@ -113,7 +114,7 @@ func TestTheLoopbackSpeaksForControllers(t *testing.T) {
 	if r.Status.UserInfo.Username != "system:apiserver" {
 		t.Errorf("the loopback is %v", r.Status.UserInfo)
 	}
-	cfg.Impersonate = rest.ImpersonationConfig{UserName: collector}
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: collector, Groups: []string{"system:masters"}}
 	r = must(clientOf(t, cfg).AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{}))(t)
 	if r.Status.UserInfo.Username != collector {
 		t.Errorf("impersonated, the loopback is %v", r.Status.UserInfo)

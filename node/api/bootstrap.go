@@ -15,9 +15,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/component-helpers/auth/rbac/reconciliation"
 	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
-	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 	"k8s.io/utils/ptr"
 )
@@ -36,8 +35,8 @@ func (s *Server) bootstrap(ctx context.Context, ready func()) error {
 	timer := time.AfterFunc(firstTry, ready)
 	defer timer.Stop()
 	s.until(ctx, "namespaces and the kubernetes Service", s.foundations)
-	ready()
 	s.until(ctx, "roles", s.roles)
+	ready()
 	s.until(ctx, "priority classes", s.priorities)
 	<-ctx.Done()
 	return ctx.Err()
@@ -50,7 +49,9 @@ func (s *Server) until(ctx context.Context, what string, step func(context.Conte
 		if err == nil {
 			return
 		}
-		s.cfg.Log.Warn("the first objects are not complete yet", "what", what, "err", err)
+		if pause > time.Second && ctx.Err() == nil {
+			s.cfg.Log.Warn("the first objects are not complete yet", "what", what, "err", err)
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -187,39 +188,52 @@ func (s *Server) priorities(ctx context.Context) error {
 	return nil
 }
 
-// roles creates what is missing of upstream's RBAC policy, many at a time, then lets upstream reconcile the rest.
+// roles brings upstream's RBAC policy up to date: what is missing is added, what people added stays.
 func (s *Server) roles(ctx context.Context) error {
-	policy := &rbacrest.PolicyData{
-		ClusterRoles:               append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...),
-		ClusterRoleBindings:        append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...),
-		Roles:                      bootstrappolicy.NamespaceRoles(),
-		RoleBindings:               bootstrappolicy.NamespaceRoleBindings(),
-		ClusterRolesToAggregate:    bootstrappolicy.ClusterRolesToAggregate(),
-		ClusterRoleBindingsToSplit: bootstrappolicy.ClusterRoleBindingsToSplit(),
-	}
-	g, gctx := errgroup.WithContext(ctx)
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	known := s.inf.Rbac().V1()
-	for i := range policy.ClusterRoles {
-		role := &policy.ClusterRoles[i]
-		if _, err := known.ClusterRoles().Lister().Get(role.Name); err != nil {
-			g.Go(func() error {
-				_, err := s.client.RbacV1().ClusterRoles().Create(gctx, role, metav1.CreateOptions{})
-				return here(err)
-			})
+	for _, role := range append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...) {
+		s.reconcileRole(ctx, g, reconciliation.ClusterRoleRuleOwner{ClusterRole: &role}, reconciliation.ClusterRoleModifier{Client: s.client.RbacV1().ClusterRoles()})
+	}
+	for _, binding := range append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...) {
+		s.reconcileBinding(ctx, g, reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: &binding}, reconciliation.ClusterRoleBindingClientAdapter{Client: s.client.RbacV1().ClusterRoleBindings()})
+	}
+	namespaces := s.client.CoreV1().Namespaces()
+	for _, roles := range bootstrappolicy.NamespaceRoles() {
+		for _, role := range roles {
+			s.reconcileRole(ctx, g, reconciliation.RoleRuleOwner{Role: &role}, reconciliation.RoleModifier{Client: s.client.RbacV1(), NamespaceClient: namespaces})
 		}
 	}
-	for i := range policy.ClusterRoleBindings {
-		binding := &policy.ClusterRoleBindings[i]
-		if _, err := known.ClusterRoleBindings().Lister().Get(binding.Name); err != nil {
-			g.Go(func() error {
-				_, err := s.client.RbacV1().ClusterRoleBindings().Create(gctx, binding, metav1.CreateOptions{})
-				return here(err)
-			})
+	for _, bindings := range bootstrappolicy.NamespaceRoleBindings() {
+		for _, binding := range bindings {
+			s.reconcileBinding(ctx, g, reconciliation.RoleBindingAdapter{RoleBinding: &binding}, reconciliation.RoleBindingClientAdapter{Client: s.client.RbacV1(), NamespaceClient: namespaces})
 		}
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return policy.EnsureRBACPolicy()(genericapiserver.PostStartHookContext{Context: ctx, LoopbackClientConfig: s.Loopback()})
+	return g.Wait()
+}
+
+func (s *Server) reconcileRole(ctx context.Context, g *errgroup.Group, role reconciliation.RuleOwner, client reconciliation.RuleOwnerModifier) {
+	g.Go(func() error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		o := reconciliation.ReconcileRoleOptions{Role: role, Client: client, Confirm: true}
+		if _, err := o.Run(); here(err) != nil {
+			return fmt.Errorf("role %s: %w", role.GetName(), err)
+		}
+		return nil
+	})
+}
+
+func (s *Server) reconcileBinding(ctx context.Context, g *errgroup.Group, binding reconciliation.RoleBinding, client reconciliation.RoleBindingModifier) {
+	g.Go(func() error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		o := reconciliation.ReconcileRoleBindingOptions{RoleBinding: binding, Client: client, Confirm: true}
+		if _, err := o.Run(); here(err) != nil {
+			return fmt.Errorf("role binding %s: %w", binding.GetName(), err)
+		}
+		return nil
+	})
 }

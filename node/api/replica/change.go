@@ -37,6 +37,10 @@ func (k *Kind) compare(d *decoded, written runtime.Object, human bool) (change, 
 		return change{}, err
 	}
 	now, err := k.separate(written, d, human)
+	if err == nil && !human && !bytes.Equal(old.intent, now.intent) {
+		// The intent changes anyway: what else changed in it goes there, in one write.
+		now, err = k.separate(written, d, true)
+	}
 	if err != nil {
 		return change{}, err
 	}
@@ -57,7 +61,8 @@ func (k *Kind) compare(d *decoded, written runtime.Object, human bool) (change, 
 // parts are the plain bodies of an object with a status part of its own.
 type parts struct{ intent, status []byte }
 
-// separate divides an object that was made from d.
+// separate divides an object that was made from d. To a person's write belongs every annotation that it changed; what a
+// controller changed lies beside.
 func (k *Kind) separate(obj runtime.Object, d *decoded, human bool) (parts, error) {
 	if !k.hasStatus {
 		body, err := k.whole(obj)
@@ -103,7 +108,7 @@ func (k *Kind) separateNotes(d *decoded, intent, beside metav1.Object, human boo
 		case beside && !changed:
 		case beside && !human:
 			n.value = value
-		case !beside && changed && !human && d.stored.Bodies[k.part] != nil:
+		case !beside && changed && !human:
 			n = note{value: value}
 			if had {
 				n.base = &before
