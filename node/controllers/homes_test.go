@@ -48,6 +48,7 @@ func (m *mesh) scale(name string, replicas int32) {
 func TestEveryDeploymentHasOneOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, "a", "b", "c")
+		defer m.end()
 		for _, n := range []string{"a", "b", "c"} {
 			m.start(n, "deployment-controller", "replicaset-controller")
 		}
@@ -77,7 +78,6 @@ func TestEveryDeploymentHasOneOwner(t *testing.T) {
 		if m.created["pods"] != 18 || len(m.pods()) != 18 || len(m.deleted["pods"]) != 0 {
 			t.Fatalf("created %d, there %d, deleted %v", m.created["pods"], len(m.pods()), m.deleted["pods"])
 		}
-		m.end()
 	})
 }
 
@@ -85,6 +85,7 @@ func TestEveryDeploymentHasOneOwner(t *testing.T) {
 func TestLostPodsAreReplacedAndOriginalsStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, "a", "b", "c")
+		defer m.end()
 		m.start("a", "deployment-controller", "replicaset-controller")
 		m.tell(func() { delete(m.live, "b"); delete(m.live, "c") }) // a is home of all
 		m.deploy("rolling", 2, appsv1.RollingUpdateDeploymentStrategyType)
@@ -128,7 +129,6 @@ func TestLostPodsAreReplacedAndOriginalsStay(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		m.end()
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 
 type noNodes struct{ corelisters.NodeLister }
 
-func (noNodes) Get(string) (*corev1.Node, error)              { return &corev1.Node{}, nil }
+func (noNodes) Get(string) (*corev1.Node, error)             { return &corev1.Node{}, nil }
 func (noNodes) List(labels.Selector) ([]*corev1.Node, error) { return nil, nil }
 
 func tracked(pods []corev1.Pod) (n int) {
@@ -34,6 +34,7 @@ func tracked(pods []corev1.Pod) (n int) {
 func TestForeignJobKeepsItsPods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, "a", "b", "c")
+		defer m.end()
 		for _, n := range []string{"a", "b", "c"} {
 			m.start(n, jobController)
 		}
@@ -71,7 +72,6 @@ func TestForeignJobKeepsItsPods(t *testing.T) {
 		if j.Status.Succeeded != 2 || j.Status.CompletionTime == nil || tracked(m.pods()) != 0 || j.Spec.ManagedBy != nil {
 			t.Fatalf("the new home did not finish the job: %+v, %d tracked", j.Status, tracked(m.pods()))
 		}
-		m.end()
 	})
 }
 
@@ -80,6 +80,7 @@ func TestOnlyAFenceReplacesStatefulPods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		m := newMesh(t, "a", "b")
+		defer m.end()
 		m.tell(func() { delete(m.live, "b") })
 		m.start("a", "statefulset-controller", podCollector)
 		one := int32(1)
@@ -87,8 +88,8 @@ func TestOnlyAFenceReplacesStatefulPods(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"},
 			Spec: appsv1.StatefulSetSpec{Replicas: &one, Template: template("db"), ServiceName: "db",
 				PodManagementPolicy: appsv1.OrderedReadyPodManagement, RevisionHistoryLimit: &one,
-				UpdateStrategy:      appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType, RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: new(int32)}},
-				Selector:            &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}},
+				UpdateStrategy: appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType, RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: new(int32)}},
+				Selector:       &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}},
 		}, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -113,6 +114,5 @@ func TestOnlyAFenceReplacesStatefulPods(t *testing.T) {
 		if m.created["pods"] != 2 || len(pods) != 1 || pods[0].Name != "db-0" || pods[0].Spec.NodeName != "" {
 			t.Fatalf("after the fence: made %d, there %v", m.created["pods"], pods)
 		}
-		m.end()
 	})
 }

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"fmt"
 	"hash/fnv"
 	"io"
 	"log/slog"
@@ -14,64 +13,42 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
-	clienttesting "k8s.io/client-go/testing"
 )
+
+// Upstream's error handlers remember the time of the last error in a variable of the process: real time, which a virtual
+// clock would sleep towards for years.
+func TestMain(m *testing.M) {
+	utilruntime.ErrorHandlers = utilruntime.ErrorHandlers[:1]
+	os.Exit(m.Run())
+}
 
 // mesh is several nodes whose replicas are always equal: they share one API. Time is virtual.
 type mesh struct {
+	*registry
 	t   *testing.T
 	api *fake.Clientset
 
-	mu      sync.Mutex
+	mesh    sync.Mutex // guards down to held
 	live    map[string]bool
 	state   map[string]HostState
 	unready bool   // Settled
 	held    string // Hold
-	created map[string]int
-	deleted map[string][]string
-	serial  int
-
 	changed map[string]chan struct{}
 	stop    map[string]func()
 }
 
 func newMesh(t *testing.T, nodes ...string) *mesh {
-	m := &mesh{t: t, api: fake.NewClientset(), live: map[string]bool{}, state: map[string]HostState{},
-		created: map[string]int{}, deleted: map[string][]string{}, changed: map[string]chan struct{}{}, stop: map[string]func(){}}
-	m.api.PrependReactor("create", "*", m.stamp)
-	m.api.PrependReactor("delete", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		kind := a.GetResource().Resource
-		m.deleted[kind] = append(m.deleted[kind], a.(clienttesting.DeleteAction).GetName())
-		return false, nil, nil
-	})
+	m := &mesh{t: t, live: map[string]bool{}, state: map[string]HostState{}, changed: map[string]chan struct{}{}, stop: map[string]func(){}}
+	m.registry, m.api = newRegistry()
 	for _, n := range nodes {
 		m.live[n] = true
 		m.create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n}})
 	}
 	return m
-}
-
-// stamp does what a registry does at a creation.
-func (m *mesh) stamp(a clienttesting.Action) (bool, runtime.Object, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	o := a.(clienttesting.CreateAction).GetObject().(object)
-	m.created[a.GetResource().Resource]++
-	m.serial++
-	if o.GetName() == "" {
-		o.SetName(fmt.Sprintf("%s%04d", o.GetGenerateName(), m.serial))
-	}
-	o.SetUID(types.UID(fmt.Sprintf("uid-%d", m.serial)))
-	o.SetCreationTimestamp(metav1.Now())
-	o.SetGeneration(1)
-	return false, nil, nil
 }
 
 func (m *mesh) create(o object) {
@@ -93,8 +70,8 @@ func (m *mesh) create(o object) {
 
 // home is rendezvous by the live nodes. The pods and ReplicaSets of a Deployment are told by their names' first word.
 func (m *mesh) home(namespace, name string) string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.mesh.Lock()
+	defer m.mesh.Unlock()
 	root, best, at := name, uint32(0), ""
 	for i, c := range name {
 		if c == '-' {
@@ -125,14 +102,14 @@ func (m *mesh) start(node string, names ...string) {
 		Client:  &rest.Config{Host: "http://127.0.0.1:1"},
 		Mine:    func(_, namespace, name string) bool { return m.home(namespace, name) == node },
 		Changed: wake,
-		Settled: func() bool { m.mu.Lock(); defer m.mu.Unlock(); return !m.unready },
-		Hold:    func() (bool, string) { m.mu.Lock(); defer m.mu.Unlock(); return m.held != "", m.held },
+		Settled: func() bool { m.mesh.Lock(); defer m.mesh.Unlock(); return !m.unready },
+		Hold:    func() (bool, string) { m.mesh.Lock(); defer m.mesh.Unlock(); return m.held != "", m.held },
 		HostState: func(n string) HostState {
-			m.mu.Lock()
-			defer m.mu.Unlock()
+			m.mesh.Lock()
+			defer m.mesh.Unlock()
 			return m.state[n]
 		},
-		RootCA: []byte("pem"), Log: slog.New(slog.NewTextHandler(logTo(), nil)).With("node", node),
+		RootCA: []byte("pem"), Log: slog.New(slog.NewTextHandler(logTo(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", node),
 	})
 	if err != nil {
 		m.t.Fatal(err)
@@ -171,9 +148,9 @@ func (m *mesh) run(node string, c *Controllers) {
 
 // tell changes the mesh and wakes everyone.
 func (m *mesh) tell(change func()) {
-	m.mu.Lock()
+	m.mesh.Lock()
 	change()
-	m.mu.Unlock()
+	m.mesh.Unlock()
 	for _, c := range m.changed {
 		select {
 		case c <- struct{}{}:
