@@ -15,22 +15,24 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // The benchmark's backend and proxy are processes of their own, so that the CPU of the proxy alone can be told.
 
 const benchRole = "INGRESS_BENCH_ROLE"
 
-func init() {
+func TestMain(m *testing.M) {
 	role := os.Getenv(benchRole)
 	if role == "" {
+		goleak.VerifyTestMain(m)
 		return
 	}
 	if err := play(role); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	os.Exit(0)
 }
 
 func play(role string) error {
@@ -68,6 +70,9 @@ func play(role string) error {
 func actor(b *testing.B, role string) (addr string, end func() time.Duration) {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
+	if backend, ok := strings.CutPrefix(role, "nginx@"); ok {
+		return nginx(b, backend)
+	}
 	cmd.Env = append(os.Environ(), benchRole+"="+role)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -87,6 +92,37 @@ func actor(b *testing.B, role string) (addr string, end func() time.Duration) {
 	}
 	return strings.TrimSpace(addr), func() time.Duration {
 		in.Close()
+		_ = cmd.Wait()
+		u := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+}
+
+// nginx starts the one of INGRESS_BENCH_NGINX (a path) with connections to the backend kept alive, to compare with.
+func nginx(b *testing.B, backend string) (addr string, end func() time.Duration) {
+	dir := b.TempDir()
+	addr = closedPort(b).String()
+	conf := fmt.Sprintf(`daemon off; worker_processes 2; pid %[1]s/pid; error_log %[1]s/error;
+events { worker_connections 1024; }
+http { access_log off; client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
+	upstream u { server %[2]s; keepalive 256; } keepalive_requests 1000000;
+	server { listen %[3]s; location / { proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
+		proxy_set_header X-Forwarded-For $remote_addr; } } }`, dir, backend, addr)
+	if err := os.WriteFile(dir+"/conf", []byte(conf), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(os.Getenv("INGRESS_BENCH_NGINX"), "-p", dir, "-c", dir+"/conf", "-e", dir+"/error")
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	for start := time.Now(); time.Since(start) < soon; time.Sleep(10 * time.Millisecond) {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			break
+		}
+	}
+	return addr, func() time.Duration {
+		_ = cmd.Process.Signal(syscall.SIGQUIT)
 		_ = cmd.Wait()
 		u := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
@@ -117,12 +153,15 @@ func load(b *testing.B, addr string, n int) {
 
 func BenchmarkProxy(b *testing.B) {
 	for _, size := range []string{"small", "large"} {
-		for _, way := range []string{"direct", "proxied"} {
+		for _, way := range []string{"direct", "proxied", "nginx"} {
 			b.Run(size+"/"+way, func(b *testing.B) {
 				addr, end := actor(b, size)
 				defer end()
-				if way == "proxied" {
-					through, endProxy := actor(b, size+"@"+addr)
+				if way == "nginx" && os.Getenv("INGRESS_BENCH_NGINX") == "" {
+					b.Skip("INGRESS_BENCH_NGINX names none")
+				}
+				if way != "direct" {
+					through, endProxy := actor(b, map[string]string{"proxied": size, "nginx": "nginx"}[way]+"@"+addr)
 					addr = through
 					defer func() { b.ReportMetric(float64(endProxy().Microseconds())/float64(b.N), "proxy-cpu-µs/op") }()
 				}

