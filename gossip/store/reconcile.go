@@ -471,9 +471,10 @@ func decodeSpans(d *decoder) []span {
 			sp.count = d.length(1 << 30)
 			out = append(out, sp)
 		case listing, want:
-			n := d.length(len(d.b) / shortHash)
-			for range n {
-				sp.hashes = append(sp.hashes, [shortHash]byte(d.take(shortHash)))
+			for n := d.length(maxTurn / shortHash); n > 0 && d.err == nil; n-- {
+				var h [shortHash]byte
+				copy(h[:], d.take(shortHash))
+				sp.hashes = append(sp.hashes, h)
 			}
 			out = append(out, sp)
 		default:
