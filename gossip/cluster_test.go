@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
 
@@ -166,9 +167,14 @@ func (s *server) until(within time.Duration, what string, ok func() bool) {
 	}
 }
 
-// crash takes the server off the wire without a word, then ends it.
+// crash takes the server off the wire without a word.
 func (s *server) crash() {
 	s.cfg.wire.set(func(netip.AddrPort) bool { return true })
+	for _, c := range s.link().host.Network().Conns() {
+		if _, err := c.RemoteMultiaddr().ValueForProtocol(ma.P_TCP); err == nil {
+			_ = c.Close()
+		}
+	}
 }
 
 var thing = store.Selector{Kind: "test/things"}
@@ -236,4 +242,3 @@ func agree(t *testing.T, within time.Duration, all ...*server) {
 	}
 	t.Fatal("the stores did not become equal")
 }
-

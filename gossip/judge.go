@@ -11,7 +11,7 @@ import (
 //
 //	     answered, and serf has it alive
 //	  ┌──────────────────────────────────────┐
-//	  ▼    no answer for 0.6 s                │
+//	  ▼    no answer for 0.5 s                │
 //	Alive ────────────────────► Suspect ──────┤
 //	  ▲                          │   ▲        │
 //	  │     serf says failed AND │   │ answered (serf not yet), or
@@ -58,12 +58,12 @@ const (
 )
 
 // Timing. With 2 to 10 members serf says failed 2.4 to 3.7 s after a crash (probe interval 0.4 s, suspicion 2 s), silence
-// lasts 2.5 to 3.3 s; both are needed. A peer frozen for 2 s answers before either ends. Both grow with log10 N.
+// lasts 2.5 to 3.1 s; both are needed. A peer frozen for 2 s answers before either ends. Both grow with log10 N.
 const (
-	heartbeat    = 800 * time.Millisecond // between checks of a peer that answers; stretched beyond 16 peers
+	heartbeat    = 600 * time.Millisecond // between checks of a peer that answers; stretched beyond 16 peers
 	recheck      = 300 * time.Millisecond // between checks of a peer that owes an answer
-	doubtAfter   = 400 * time.Millisecond // silence after which checks go out at the faster pace
-	suspectAfter = 600 * time.Millisecond
+	doubtAfter   = 300 * time.Millisecond // silence after which checks go out at the faster pace
+	suspectAfter = 500 * time.Millisecond
 	failAfter    = 2500 * time.Millisecond
 	failChecks   = 4
 	excuse       = 15 * time.Second // for a daemon that said that it restarts

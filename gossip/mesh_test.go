@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -45,5 +46,36 @@ func TestCallCarriesRepliesAndErrors(t *testing.T) {
 	}
 	if _, err = all[1].Call(t.Context(), all[0].Self().ID, "/test/echo/1", make([]byte, maxFrame+1)); err == nil {
 		t.Error("a request over the limit was sent")
+	}
+}
+
+// Without the tests' wire in between, on the wildcard address as in production: plain sockets, batched reads.
+func TestPlainSockets(t *testing.T) {
+	var all []*server
+	for _, name := range []string{"n0", "n1"} {
+		cfg := configure(t, name)
+		cfg.wire = nil
+		cfg.Advertise = cfg.Listen.Addr()
+		cfg.Listen = netip.AddrPortFrom(netip.IPv4Unspecified(), cfg.Listen.Port())
+		if len(all) == 0 {
+			if err := Create(cfg); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := Join(t.Context(), cfg, all[0].token()); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, start(t, cfg))
+	}
+	for _, s := range all {
+		for _, o := range all {
+			s.await(o, Alive, 10*time.Second)
+		}
+	}
+	all[1].put("x", "y")
+	all[0].sees("x", "y", 3*time.Second)
+	for begun := time.Now(); all[0].link().packets.received.Load() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Since(begun) > 5*time.Second {
+			t.Fatal("no serf packet came over the shared UDP port")
+		}
 	}
 }

@@ -25,12 +25,13 @@ type packets struct {
 	advertise netip.AddrPort
 	open      func(ctx context.Context, to ID, addr netip.AddrPort) (network.Stream, error)
 
-	in      chan *memberlist.Packet
-	streams chan net.Conn
-	dropped atomic.Uint64 // packets lost because memberlist did not keep up
-	done    chan struct{}
-	once    sync.Once
-	reader  sync.WaitGroup
+	in       chan *memberlist.Packet
+	streams  chan net.Conn
+	received atomic.Uint64
+	dropped  atomic.Uint64 // packets lost because memberlist did not keep up
+	done     chan struct{}
+	once     sync.Once
+	reader   sync.WaitGroup
 }
 
 func newPackets(conn net.PacketConn, advertise netip.AddrPort) *packets {
@@ -54,6 +55,7 @@ func (p *packets) drain() {
 		if err != nil {
 			return
 		}
+		p.received.Add(1)
 		packet := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: time.Now()}
 		select {
 		case p.in <- packet:

@@ -71,24 +71,29 @@ func plain(a *net.UDPAddr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// TCP has no packets here: a cut refuses its dials, and tests leave TCP to peers that are not cut.
+// TCP has no packets here: a cut refuses to dial and to accept.
 
 func (w *wire) InterceptPeerDial(peer.ID) bool { return true }
 
 func (w *wire) InterceptAddrDial(_ peer.ID, a ma.Multiaddr) bool {
-	if _, err := a.ValueForProtocol(ma.P_TCP); err != nil {
-		return true
-	}
-	na, err := manet.ToNetAddr(a)
-	if err != nil {
-		return false
-	}
-	t, ok := na.(*net.TCPAddr)
-	return ok && !w.drops(netip.AddrPortFrom(t.AddrPort().Addr().Unmap(), t.AddrPort().Port()))
+	return w.passes(a)
 }
 
-func (w *wire) InterceptAccept(network.ConnMultiaddrs) bool { return true }
+func (w *wire) passes(a ma.Multiaddr) bool {
+	na, err := manet.ToNetAddr(a)
+	if err != nil {
+		return true // a QUIC address: its packets are judged one by one
+	}
+	t, ok := na.(*net.TCPAddr)
+	return !ok || !w.drops(netip.AddrPortFrom(t.AddrPort().Addr().Unmap(), t.AddrPort().Port()))
+}
 
-func (w *wire) InterceptSecured(network.Direction, peer.ID, network.ConnMultiaddrs) bool { return true }
+func (w *wire) InterceptAccept(c network.ConnMultiaddrs) bool { return w.passes(c.RemoteMultiaddr()) }
 
-func (w *wire) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
+func (w *wire) InterceptSecured(_ network.Direction, _ peer.ID, c network.ConnMultiaddrs) bool {
+	return w.passes(c.RemoteMultiaddr())
+}
+
+func (w *wire) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReason) {
+	return w.passes(c.RemoteMultiaddr()), 0
+}
