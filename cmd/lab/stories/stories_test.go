@@ -1,0 +1,131 @@
+package stories
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/orpheus-mesh/orpheus/cmd/lab/bed"
+	"github.com/orpheus-mesh/orpheus/cmd/lab/mesh"
+)
+
+func TestMain(m *testing.M) {
+	if bed.Main() { // the lab's relay runs in this binary
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// orpheus is the binary under test: the one of `make build`.
+func orpheus(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../../bin/orpheus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("needs bin/orpheus: run `make build` (%v)", err)
+	}
+	return path
+}
+
+// TestStory acts the main story in short on a lab of its own. Its acts build on one another, so that the first that fails
+// ends it. Times are reported, not judged: the machine is shared. What is judged is what was lost.
+func TestStory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a lab of real hosts needs root")
+	}
+	if _, err := exec.LookPath("dockerd"); err != nil {
+		t.Skip("a lab of real hosts needs Docker Engine: run `make setup`")
+	}
+	binary := orpheus(t)
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	b, err := bed.New(bed.Config{Dir: "/var/lib/orpheus-stories", Prefix: "s", Net: 240, Hosts: 3, Regions: 2, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	if err := b.Down(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Up(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if t.Failed() {
+			keepLogs(t, b)
+		}
+		if err := b.Down(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := &Stage{M: &mesh.Mesh{Bed: b, Binary: binary, Log: log}, Say: t.Logf}
+	hosts := []string{"s1", "s2", "s3"}
+	act := func(name string, do func(t *testing.T)) {
+		if !t.Run(name, do) {
+			t.FailNow()
+		}
+	}
+	check := func(t *testing.T, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	act("a mesh of three by tokens", func(t *testing.T) { check(t, s.Found(ctx, "s1", "s2", "s3")) })
+	act("images reach all hosts, the application is ready", func(t *testing.T) {
+		check(t, s.BuildImages(ctx, "s1"))
+		check(t, s.Deploy(ctx, "s2"))
+	})
+	act("a fourth host joins, serves and gets work", func(t *testing.T) {
+		_, err := b.AddHost(ctx)
+		check(t, err)
+		check(t, s.Join(ctx, "s3", "s4"))
+		hosts = append(hosts, "s4")
+		check(t, s.Everywhere(ctx, hosts...))
+		check(t, s.GivesWork(ctx, "s4"))
+	})
+	act("a power cut is healed by the survivors", func(t *testing.T) {
+		cut, err := s.CutPower(ctx, 50, 5*time.Second, hosts)
+		t.Logf("%s: withdrawn after %s, ready after %s, %d of %d requests failed", cut.Victim, cut.Withdrawn, cut.Ready, cut.Load.Failed, cut.Load.Sent)
+		check(t, err)
+		check(t, s.Return(ctx, cut.Victim))
+	})
+	act("a crashed container is restarted", func(t *testing.T) { check(t, s.Crash(ctx, hosts[0])) })
+	act("a rolling update and its undo lose no request", func(t *testing.T) {
+		for _, undo := range []bool{false, true} {
+			r, err := s.Rollout(ctx, 50, hosts, undo)
+			check(t, err)
+			if r.Failed > 0 {
+				t.Errorf("undo %t: %d of %d requests failed: %v", undo, r.Failed, r.Sent, r.Reasons)
+			}
+		}
+	})
+	act("a split of two regions heals by itself", func(t *testing.T) {
+		sp, err := s.SplitRegions(ctx, 15*time.Second, 5, hosts)
+		t.Logf("split %s: identical after %s, %d originals kept, %d surplus gone", sp.Lasted, sp.Identical, sp.Originals, sp.Surplus)
+		check(t, err)
+	})
+}
+
+// keepLogs shows the end of every daemon's log.
+func keepLogs(t *testing.T, b *bed.Bed) {
+	hosts, err := b.Hosts()
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	for _, h := range hosts {
+		path, err := b.Path(h.Name, "log", "orpheus.log")
+		if err != nil {
+			continue
+		}
+		out, _ := exec.Command("tail", "-n", "40", path).CombinedOutput()
+		t.Logf("%s:\n%s", path, out)
+	}
+}
