@@ -1,0 +1,73 @@
+# The two commands that matter: `make demo` shows Orpheus, `make test` proves it. Both run as root on Debian 12 with Go and git.
+SHELL      := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# One set of build flags for everything: another set would compile all of Kubernetes again.
+export CGO_ENABLED := 0
+export GOFLAGS     := -buildvcs=false
+KUBERNETES := v1.36.3
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS    := -s -w -X github.com/orpheus-mesh/orpheus/node.version=$(VERSION) \
+	-X k8s.io/component-base/version.gitVersion=$(KUBERNETES)+orpheus \
+	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
+	-X k8s.io/component-base/version.gitTreeState=clean
+
+PACKAGES := docker.io nftables iproute2 util-linux busybox-static redis-server redis-tools conntrack curl ca-certificates
+GOLANGCI := v2.15.0
+LINTER   := .cache/bin/golangci-lint
+
+.PHONY: setup build demo test unit race stories bench lint linter lab clean
+
+## setup: install what is missing of the machine (apt-get), and check the Go toolchain
+setup:
+	@.ci/setup $(PACKAGES)
+
+## build: static binaries in bin/
+build:
+	@mkdir -p bin
+	go build -ldflags '$(LDFLAGS)' -o bin/orpheus ./cmd/orpheus
+	go build -ldflags '$(LDFLAGS)' -o bin/lab ./cmd/lab
+
+## demo: three hosts, an application, a power cut; leaves it running
+demo: setup build
+	bin/lab demo
+
+## test: everything that CI runs
+test: setup build lint unit race stories
+
+## unit: tests of every package but the stories, with the seeds of fuzz tests
+unit:
+	go test -timeout 15m $$(go list ./... | grep -v /cmd/lab/stories)
+
+# A race build is a second set of flags, so it leaves out whatever would compile Kubernetes again.
+## race: the race detector on packages whose tests do not need k8s.io/kubernetes
+race:
+	CGO_ENABLED=1 go test -race -timeout 15m $$(.ci/without-kubernetes)
+
+## stories: what Orpheus must be able to do, on hosts of the lab
+stories: build
+	if [ -d cmd/lab/stories ]; then go test -timeout 25m ./cmd/lab/stories; fi
+
+## bench: benchmarks of the rooms
+bench:
+	go test -run '^$$' -bench . -benchmem -timeout 30m ./gossip/... ./placement/... ./netmesh/... ./ingress/...
+
+## lint: gofmt, go vet, and golangci-lint where `make linter` has installed it
+lint:
+	@bad=$$(gofmt -l cmd gossip ingress netmesh node placement); if [ -n "$$bad" ]; then echo "gofmt has something to say about:"; echo "$$bad"; exit 1; fi
+	go vet ./...
+	@if [ -x $(LINTER) ]; then $(LINTER) run ./...; else echo "golangci-lint is not installed (make linter); the walls are also tested by cmd/lab"; fi
+
+## linter: golangci-lint at the version that this project uses, compiled from the module proxy
+linter:
+	GOBIN=$(CURDIR)/.cache/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+
+## lab: three hosts to play with; bin/lab --help says what can be done to them
+lab: build
+	bin/lab up 3
+	bin/lab status
+
+## clean: take the lab down and remove what was built (caches stay)
+clean:
+	if [ -x bin/lab ] && [ "$$(id -u)" = 0 ]; then bin/lab down; fi
+	rm -rf bin
