@@ -653,6 +653,28 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
+// Over HTTP/2 deadlines fire by themselves: an endpoint that reads slowly must not cost a patient client its request.
+func TestSlowEndpointIsNotTheClientsFault(t *testing.T) {
+	e := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		buf := make([]byte, 1<<20)
+		_, _ = io.ReadFull(r.Body, buf)
+		<-time.After(400 * time.Millisecond) // the client's data waits meanwhile
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n+int64(len(buf)))
+	})
+	_, _, secure := start(t, Config{ClientTimeout: 150 * time.Millisecond}, table(t, nil, e))
+	c := client(t, &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}})
+	resp, err := c.Post("https://"+secure, "text/plain", bytes.NewReader(make([]byte, 16<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if string(b) != "16777216" {
+		t.Errorf("%d %q", resp.StatusCode, b)
+	}
+}
+
 // What is left of a body that nobody read is never taken for a next request.
 func TestRestOfABodyIsNoRequest(t *testing.T) {
 	var paths sync.Map

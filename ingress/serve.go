@@ -72,7 +72,7 @@ func (f *flight) receive(in *http.Request, w *recorder) (*http.Request, error) {
 	}
 	r := new(http.Request)
 	*r = *in
-	f.client = &clientBody{ReadCloser: in.Body, control: w.control, patience: f.proxy.config.ClientTimeout}
+	f.client = &clientBody{ReadCloser: in.Body, control: w.control, patience: w.patience, timers: w.timers}
 	r.Body = f.client
 	if r.ContentLength < 0 || r.ContentLength > mostReplayable || upgrades(r) {
 		_ = w.control.EnableFullDuplex() // an endpoint may answer while it still reads
