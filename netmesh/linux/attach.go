@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -97,7 +98,26 @@ func (p *Plane) attach(pod netmesh.LocalPod, a Attachment) error {
 	if err := dressPod(inside, inner, pod.Addr, mtu); err != nil {
 		return err
 	}
-	return p.dressHost(outer, pod, alias, mtu)
+	if err := p.dressHost(outer, pod, alias, mtu); err != nil {
+		return err
+	}
+	return errors.Join(awaitUp(p.route, outer), awaitUp(inside, inner))
+}
+
+// awaitUp waits until a link that was set up carries packets: the kernel gets a veth's second end ready in the
+// background, and drops what is sent until then.
+func awaitUp(h *netlink.Handle, l netlink.Link) error {
+	for wait := 50 * time.Microsecond; wait < 2*time.Second; wait *= 2 { // in sum 4 s at most; mostly none
+		now, err := h.LinkByIndex(l.Attrs().Index)
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", l.Attrs().Name, err)
+		}
+		if now.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		time.Sleep(wait)
+	}
+	return fmt.Errorf("%s was set up and does not come up", l.Attrs().Name)
 }
 
 // pair finds the pod's veth, or makes it. The inner end is born inside the pod, under its final name.

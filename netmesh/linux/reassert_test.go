@@ -164,6 +164,13 @@ func TestOtherLayoutIsReplaced(t *testing.T) {
 	h.show([]*host{h}, svc("web", 1, netmesh.TCP, at(netip.MustParseAddr("10.32.9.9"), 80)))
 	want := h.dump()
 	h.stop()
+	h.nft("delete chain ip orpheus layout-1", "add chain ip orpheus layout-0") // the same shapes, who knows with what meaning
+	h.start(Auto)
+	h.show([]*host{h}, svc("web", 1, netmesh.TCP, at(netip.MustParseAddr("10.32.9.9"), 80)))
+	if got, n := h.dump(), h.plane.Counters().Rebuilds; got != want || n != 1 {
+		t.Errorf("after %d replacements, want 1:\n%s", n, difference(want, got))
+	}
+	h.stop()
 	h.nft("delete table ip orpheus", "add table ip orpheus", "add chain ip orpheus layout-0", "add set ip orpheus services { type ipv4_addr; }")
 	h.start(Auto)
 	h.show([]*host{h}, svc("web", 1, netmesh.TCP, at(netip.MustParseAddr("10.32.9.9"), 80)))
