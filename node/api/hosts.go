@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apiserver/pkg/authentication/user"
 	kubeletclient "k8s.io/kubernetes/pkg/kubelet/client"
 )
 
@@ -56,4 +58,25 @@ func (s *streams) GetConnectionInfo(_ context.Context, node types.NodeName) (*ku
 		Scheme: "https", Hostname: string(node), Port: strconv.Itoa(int(at.Port())),
 		Transport: s.transport, InsecureSkipTLSVerifyTransport: s.transport,
 	}, nil
+}
+
+// StreamingTLS is for the streaming server of this node: it shows this node's certificate, under the node's name, and lets
+// in only certificates of the mesh's CA in the group system:masters, as API servers have them. Whoever has less goes
+// through an API server, which asks RBAC.
+func (s *Server) StreamingTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion:       tls.VersionTLS12,
+		NextProtos:       []string{"http/1.1"}, // exec and its like upgrade the connection
+		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.serving.current(nil) },
+		ClientAuth:       tls.RequireAndVerifyClientCert,
+		ClientCAs:        s.ca.pool(),
+		VerifyConnection: mastersOnly,
+	}
+}
+
+func mastersOnly(c tls.ConnectionState) error {
+	if who := c.PeerCertificates[0].Subject; !slices.Contains(who.Organization, user.SystemPrivilegedGroup) {
+		return fmt.Errorf("%s may not stream from a node directly: ask an API server", who.CommonName)
+	}
+	return nil
 }
