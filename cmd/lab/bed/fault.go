@@ -81,10 +81,13 @@ func (b *Bed) setPort(host string, on bool) error {
 		if err != nil {
 			return fmt.Errorf("port of %s (is it powered off?): %w", h.Name, err)
 		}
-		if on {
-			return nl.LinkSetUp(l)
+		if !on {
+			return nl.LinkSetDown(l)
 		}
-		return nl.LinkSetDown(l)
+		if err := nl.LinkSetUp(l); err != nil {
+			return err
+		}
+		return settle(nl, b.port(h))
 	})
 }
 

@@ -1,10 +1,12 @@
 package bed
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -92,7 +94,24 @@ func (c cable) plug() error {
 	if err := inside(c.place, c.configure); err != nil || !fresh {
 		return err
 	}
-	return inside(c.sw, func(h *netlink.Handle) error { return up(h, c.port) })
+	return inside(c.sw, func(h *netlink.Handle) error {
+		if err := up(h, c.port); err != nil {
+			return err
+		}
+		return settle(h, c.port)
+	})
+}
+
+// settle waits until the switch forwards for a port (at most 5 s). The kernel looks after new carriers once a second; until then a frame that
+// comes to the port is lost without a word.
+func settle(h *netlink.Handle, port string) error {
+	return poll(context.Background(), 5*time.Second, "carrier of port "+port, func() (bool, error) {
+		l, err := h.LinkByName(port)
+		if err != nil {
+			return false, err
+		}
+		return l.Attrs().OperState == netlink.OperUp, nil
+	})
 }
 
 // add creates the pair with each end in its namespace from the start: a crash leaves nothing in the machine's own.
