@@ -10,7 +10,7 @@ import (
 type Node struct {
 	ID, Name string
 	Addr     netip.Addr   // where its traffic comes from and goes to on the underlay; IPv4
-	PodCIDR  netip.Prefix // its slot of the pod network; the zero Prefix while it holds none
+	PodCIDR  netip.Prefix // its slot of the pod network; the zero Prefix while it holds none, see Holders
 	Gone     bool         // left or fenced: no routes to it
 }
 

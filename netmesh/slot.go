@@ -70,6 +70,22 @@ func pick(count uint32, self string, taken map[uint32]Claimed) (uint32, bool, er
 
 func has(taken map[uint32]Claimed, slot uint32) bool { _, ok := taken[slot]; return ok }
 
+// Holders says who holds which slot when claims contradict each other: the older claim of each. Routes to a slot lead to its holder,
+// on every server that knows the same claims.
+func Holders(known []Claimed) map[uint32]string {
+	best := make(map[uint32]Claimed, len(known))
+	for _, c := range known {
+		if b, ok := best[c.Slot]; !ok || older(c, b) {
+			best[c.Slot] = c
+		}
+	}
+	out := make(map[uint32]string, len(best))
+	for slot, c := range best {
+		out[slot] = c.ID
+	}
+	return out
+}
+
 func older(a, b Claimed) bool {
 	if !a.Since.Equal(b.Since) {
 		return a.Since.Before(b.Since)

@@ -34,6 +34,11 @@ func TestClaimsConverge(t *testing.T) {
 			}
 			winners[best.ID] = best.Slot
 		}
+		for slot, id := range Holders(claims) {
+			if winners[id] != slot {
+				t.Fatalf("slot %d is held by %s, whose claim is not the oldest", slot, id)
+			}
+		}
 		settled := false
 		for round := 0; !settled && round < n+2; round++ {
 			settled = true

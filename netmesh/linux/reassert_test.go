@@ -370,4 +370,11 @@ func TestStatusTellsOfForwardingThatOthersDrop(t *testing.T) {
 	})
 	must(t, h.nl.RouteDel(&foreign))
 	eventually(t, 2*time.Second, h.plane.Status)
+	rival := pic.Nodes[0]
+	rival.ID, rival.Name = "y", "y"
+	pic.Nodes = append(pic.Nodes[:1:1], rival)
+	h.apply(pic)
+	if err := h.plane.Status(); err == nil || !strings.Contains(err.Error(), "x and y both hold 10.32.9.0/24") {
+		t.Errorf("two nodes with one slot: status %v", err)
+	}
 }

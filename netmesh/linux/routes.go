@@ -58,10 +58,16 @@ func (p *Plane) ensureRoutes(pic netmesh.Picture) error {
 func (p *Plane) peers(pic netmesh.Picture) []peer {
 	var out []peer
 	var unreached []string
+	holder := map[netip.Prefix]string{}
 	for _, n := range pic.Nodes {
 		if n.ID == pic.Self.ID || n.Gone || !n.PodCIDR.IsValid() || !n.Addr.Is4() || n.PodCIDR == pic.Self.PodCIDR {
 			continue
 		}
+		if other, twice := holder[n.PodCIDR]; twice {
+			unreached = append(unreached, fmt.Sprintf("nodes %s and %s both hold %s: its pods are looked for on the first", other, n.Name, n.PodCIDR))
+			continue
+		}
+		holder[n.PodCIDR] = n.Name
 		q := peer{Node: n}
 		if p.cfg.Backend != VXLAN {
 			ways, err := p.route.RouteGet(n.Addr.AsSlice())
