@@ -50,7 +50,7 @@ func (k *Kind) Watch(ctx context.Context, path string, opts storage.ListOptions)
 		return nil, err
 	}
 	w := &watcher{kind: k, pick: opts.Predicate, out: make(chan watch.Event, 16), last: max(sub.Rev, store.Revision(from))}
-	w.ctx, w.Cancel = context.WithCancel(ctx)
+	w.ctx, w.cancel = context.WithCancel(ctx)
 	if !initial {
 		sub.Initial = nil
 	}
@@ -67,15 +67,15 @@ type watcher struct {
 	out    chan watch.Event
 	last   store.Revision // of what was sent last
 	ctx    context.Context
-	Cancel context.CancelFunc
+	cancel context.CancelFunc
 }
 
-func (w *watcher) Stop()                          { w.Cancel() }
+func (w *watcher) Stop()                          { w.cancel() }
 func (w *watcher) ResultChan() <-chan watch.Event { return w.out }
 
 func (w *watcher) run(sub Subscription, markInitial bool) {
 	defer close(w.out)
-	defer w.Cancel()
+	defer w.cancel()
 	defer sub.Close()
 	if !w.sendInitial(sub.Initial) || markInitial && !w.bookmark(sub.Rev, true) {
 		return
@@ -137,10 +137,10 @@ func (w *watcher) sendEvent(e store.Event) bool {
 		return w.send(watch.Event{Type: watch.Modified, Object: now.DeepCopyObject()})
 	case is:
 		return w.send(watch.Event{Type: watch.Added, Object: now.DeepCopyObject()})
-	case was && e.New != nil && now != nil:
-		// It left the selection: the client gets its last state, as upstream sends it.
-		return w.sendDeleted(old, e.Rev)
+	case e.New != nil && now == nil:
+		return true // it is there but can't be read, which is no reason to call it gone
 	case was:
+		// It went, or left the selection: either way the client gets its last state, as upstream sends it.
 		return w.sendDeleted(old, e.Rev)
 	}
 	return true
