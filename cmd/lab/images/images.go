@@ -100,3 +100,13 @@ func output(ctx context.Context, env []string, argv0 string, args ...string) ([]
 	}
 	return out, err
 }
+
+// FromDockerfile builds the local stage of this project's Dockerfile, which needs no registry: root is the checkout, with bin/orpheus built.
+func FromDockerfile(ctx context.Context, dockerHost, root, ref string) error {
+	// The engine's own builder: the newer one is a plugin that is not everywhere.
+	_, err := output(ctx, []string{"DOCKER_BUILDKIT=0"}, "docker", "-H", dockerHost, "build", "--quiet", "--target", "local", "--tag", ref, root)
+	if err != nil {
+		return fmt.Errorf("build image %s: %w", ref, err)
+	}
+	return nil
+}
