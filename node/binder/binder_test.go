@@ -1,0 +1,339 @@
+package binder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/orpheus-mesh/orpheus/placement"
+)
+
+func TestMain(m *testing.M) {
+	utilruntime.ErrorHandlers = utilruntime.ErrorHandlers[:1] // the others sleep by a clock of the process
+	os.Exit(m.Run())
+}
+
+// stand is a binder before a fake API and hosts that admit what they are told to.
+type stand struct {
+	t   *testing.T
+	api *fake.Clientset
+	b   *Binder
+
+	mu      sync.Mutex
+	decline map[string]string // by host
+	silent  map[string]bool
+	mine    func(name string) bool
+	asked   []string
+	bound   map[string]string
+	places  int
+	stop    func()
+}
+
+func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
+	s := &stand{t: t, api: fake.NewClientset(objects...), decline: map[string]string{}, silent: map[string]bool{}, bound: map[string]string{},
+		mine: func(string) bool { return true }}
+	s.api.PrependReactor("create", "pods", s.bind)
+	if place == nil {
+		place = placement.Place
+	}
+	b, err := New(Config{
+		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Mine: func(_, _, name string) bool { return s.mine(name) },
+		Place: func(v placement.View, o placement.Options) placement.Plan {
+			if err := placement.Validate(v); err != nil {
+				t.Error(err)
+			}
+			s.mu.Lock()
+			s.places++
+			s.mu.Unlock()
+			return place(v, o)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.dial = func(*rest.Config) (kubernetes.Interface, error) { return s.api, nil }
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	s.b = b
+	s.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+	}
+	s.settle()
+	return s
+}
+
+func (s *stand) settle() {
+	time.Sleep(100 * time.Millisecond)
+	synctest.Wait()
+}
+
+// bind is what the registry does with a Binding.
+func (s *stand) bind(a clienttesting.Action) (bool, runtime.Object, error) {
+	if a.GetSubresource() != "binding" {
+		return false, nil, nil
+	}
+	b := a.(clienttesting.CreateAction).GetObject().(*corev1.Binding)
+	g := corev1.SchemeGroupVersion.WithResource("pods")
+	o, err := s.api.Tracker().Get(g, b.Namespace, b.Name)
+	if err != nil {
+		return true, nil, err
+	}
+	p := o.(*corev1.Pod).DeepCopy()
+	if p.Spec.NodeName != "" || p.UID != b.UID {
+		return true, nil, apierrors.NewConflict(g.GroupResource(), b.Name, errors.New("it is bound"))
+	}
+	p.Spec.NodeName = b.Target.Name
+	s.mu.Lock()
+	s.bound[b.Name] = b.Target.Name
+	s.mu.Unlock()
+	return true, b, s.api.Tracker().Update(g, p, b.Namespace)
+}
+
+func (s *stand) admit(ctx context.Context, node string, p *corev1.Pod) (bool, string, error) {
+	s.mu.Lock()
+	s.asked = append(s.asked, node)
+	silent, why := s.silent[node], s.decline[node]
+	s.mu.Unlock()
+	if silent {
+		<-ctx.Done()
+		return false, "", ctx.Err()
+	}
+	return why == "", why, nil
+}
+
+func (s *stand) create(objects ...runtime.Object) {
+	s.t.Helper()
+	for i, o := range objects {
+		if i%20 == 19 {
+			s.settle() // the fake's watches hold 100 events
+		}
+		if err := s.api.Tracker().Add(o); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	s.settle()
+}
+
+func (s *stand) pod(name string) *corev1.Pod {
+	s.t.Helper()
+	p, err := s.api.CoreV1().Pods("shop").Get(context.Background(), name, metav1.GetOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+func (s *stand) why(name string) string {
+	for _, c := range s.pod(name).Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == "Unschedulable" {
+			return c.Message
+		}
+	}
+	return ""
+}
+
+func (s *stand) events(reason string) (n int) {
+	l, err := s.api.CoreV1().Events("").List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, e := range l.Items {
+		if e.Reason == reason {
+			n++
+		}
+	}
+	return n
+}
+
+func node(name, cpu string, change ...func(*corev1.Node)) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{
+		Allocatable: corev1.ResourceList{"cpu": resource.MustParse(cpu), "memory": resource.MustParse("8Gi"), "pods": resource.MustParse("110")},
+		Conditions:  []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+	}}
+	for _, c := range change {
+		c(n)
+	}
+	return n
+}
+
+func pod(name, cpu string, change ...func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID("uid-" + name)},
+		Spec: corev1.PodSpec{SchedulerName: "default-scheduler", Containers: []corev1.Container{{Name: "c",
+			Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse(cpu)}}}}},
+	}
+	for _, c := range change {
+		c(p)
+	}
+	return p
+}
+
+func TestBindsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, nil, node("a", "4"))
+		defer func() { s.stop() }()
+		began := time.Now()
+		s.create(pod("web", "1"))
+		if s.bound["web"] != "a" || time.Since(began) > time.Second {
+			t.Fatalf("bound %v after %v", s.bound, time.Since(began))
+		}
+		if s.events("Scheduled") != 1 {
+			t.Error("no Scheduled event")
+		}
+	})
+}
+
+func TestLeavesAloneWhatIsNotItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, nil, node("a", "4"))
+		defer func() { s.stop() }()
+		s.mine = func(name string) bool { return name != "foreign" }
+		s.create(pod("foreign", "1"),
+			pod("gated", "1", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "g"}} }),
+			pod("other", "1", func(p *corev1.Pod) { p.Spec.SchedulerName = "mine" }),
+			pod("dead", "1", func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }))
+		if len(s.asked) != 0 {
+			t.Errorf("asked %v", s.asked)
+		}
+	})
+}
+
+func TestDeclinedPodGoesToTheNextCandidate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, nil, node("a", "4"), node("b", "4"), node("c", "4"))
+		defer func() { s.stop() }()
+		s.decline["a"], s.silent["b"] = "its memory is taken", true
+		s.create(pod("web", "1"))
+		time.Sleep(admitWithin)
+		s.settle()
+		if s.bound["web"] != "c" {
+			t.Fatalf("bound %v, asked %v", s.bound, s.asked)
+		}
+		s.decline["c"], s.silent["b"], s.decline["b"] = "full", false, "full"
+		s.create(pod("next", "1"))
+		if why := s.why("next"); !strings.Contains(why, "a declined: its memory is taken") || !strings.Contains(why, "c declined: full") {
+			t.Errorf("the pod says %q", why)
+		}
+		delete(s.decline, "b")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if s.bound["next"] != "b" {
+			t.Error("a host that admits again does not get the pod")
+		}
+	})
+}
+
+func TestUnschedulablePodSaysWhyAndWaitsForChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, nil, node("a", "1"), node("b", "1"),
+			node("c", "8", func(n *corev1.Node) {
+				n.Spec.Taints = []corev1.Taint{{Key: "k", Value: "v", Effect: corev1.TaintEffectNoSchedule}}
+			}),
+			node("d", "8", func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionUnknown }),
+			node("e", "8", func(n *corev1.Node) { n.Spec.Unschedulable = true }))
+		defer func() { s.stop() }()
+		s.create(pod("big", "2"))
+		why := s.why("big")
+		for _, want := range []string{"0/5 nodes are available: ", "2 Insufficient cpu", "1 node(s) had untolerated taint", "{node.kubernetes.io/unreachable: }", "1 node(s) were unschedulable"} {
+			if !strings.Contains(why, want) {
+				t.Errorf("%q lacks %q", why, want)
+			}
+		}
+		if strings.Contains(why, "not ready: ") || s.events("FailedScheduling") != 1 {
+			t.Errorf("%q, %d events", why, s.events("FailedScheduling"))
+		}
+		places := s.places
+		time.Sleep(2 * time.Minute)
+		if s.places != places {
+			t.Errorf("%d decisions though nothing changed", s.places-places)
+		}
+		s.create(node("f", "8"))
+		time.Sleep(firstPause)
+		synctest.Wait()
+		if s.bound["big"] != "f" {
+			t.Errorf("bound %v after a node came", s.bound)
+		}
+	})
+}
+
+// A binding under way is a claim: the second decision does not take the same room, however slow the first host is.
+func TestFlightsAreClaims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, nil, node("a", "1"))
+		defer func() { s.stop() }()
+		s.silent["a"] = true
+		s.create(pod("one", "1"))
+		s.create(pod("two", "1"))
+		if len(s.asked) != 1 || s.why("two") == "" {
+			t.Errorf("asked %v while the first answer is out, two says %q", s.asked, s.why("two"))
+		}
+	})
+}
+
+func TestManyPodsFillExactlyWhatThereIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, nil, node("a", "100"), node("b", "100"), node("c", "100"))
+		defer func() { s.stop() }()
+		var pods []runtime.Object
+		for i := range 330 {
+			pods = append(pods, pod(fmt.Sprintf("p%03d", i), "1"))
+		}
+		s.create(pods...)
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		per := map[string]int{}
+		for _, h := range s.bound {
+			per[h]++
+		}
+		if per["a"] != 100 || per["b"] != 100 || per["c"] != 100 {
+			t.Errorf("bound %v, want 100 on each", per)
+		}
+	})
+}
+
+// BenchmarkOnePod is the own work for one pod among 3,000 on 30 hosts.
+func BenchmarkOnePod(b *testing.B) {
+	p := newPicture(func() {})
+	for i := range 30 {
+		p.setNode(node(fmt.Sprintf("n%02d", i), "200"))
+	}
+	for i := range 3000 {
+		q := pod(fmt.Sprintf("p%d", i), "1")
+		q.Spec.NodeName = fmt.Sprintf("n%02d", i%30)
+		p.setPod(q)
+	}
+	one := pod("new", "1")
+	p.setPod(one)
+	for b.Loop() {
+		plan := placement.Place(p.view([]*corev1.Pod{one}, nil, nil), placement.Options{})
+		if len(plan.Binds) != 1 {
+			b.Fatal(plan)
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package binder
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/orpheus-mesh/orpheus/placement"
+)
+
+// Placer decides; placement.Place is the one in use.
+type Placer func(placement.View, placement.Options) placement.Plan
+
+// Config is what the binder needs of the node.
+type Config struct {
+	// Client reaches the API of this node, without a rate limit.
+	Client *rest.Config
+	// Mine tells whether this node is home of an object, by its own name ("core/pods"). Cheap, does not block.
+	Mine func(kind, namespace, name string) bool
+	// Changed wakes after any change of what Mine answers.
+	Changed <-chan struct{}
+	// Place decides; nil: placement.Place.
+	Place Placer
+	// Admit asks the host of a Node object, by its name, whether it takes the pod now, and to reserve what the pod needs
+	// until the Binding arrives. ok false comes with the host's reason; err means that nobody answered. It must end with
+	// its context, which lasts 5 s, and is called by up to 16 goroutines at once.
+	Admit func(ctx context.Context, node string, pod *corev1.Pod) (ok bool, reason string, err error)
+	// Volumes tells the names of the hosts that can mount all volumes of a pod: nil for any host, empty for none. Optional;
+	// cheap, does not block.
+	Volumes func(pod *corev1.Pod) []string
+	Log     *slog.Logger
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Client == nil:
+		return errors.New("binder: Client is missing")
+	case c.Mine == nil || c.Admit == nil || c.Changed == nil:
+		return errors.New("binder: Mine, Changed and Admit are all needed")
+	case c.Log == nil:
+		return errors.New("binder: Log is missing")
+	}
+	if c.Place == nil {
+		c.Place = placement.Place
+	}
+	return nil
+}

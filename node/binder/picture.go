@@ -1,0 +1,178 @@
+package binder
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/orpheus-mesh/orpheus/placement"
+)
+
+// picture is all that decisions depend on, in placement's own types: pods are translated once, when they change. Whole
+// pods are kept only while they wait for a host. It is written by three watches and read by the loop.
+type picture struct {
+	ring func() // wakes the loop; does not block
+
+	mu     sync.Mutex // guards what is below
+	pods   map[string]*entry
+	hosts  map[string]placement.Host
+	spaces map[string]map[string]string // labels of namespaces
+	epoch  uint64                       // rises with whatever may make an unplaceable pod fit
+	synced [3]bool
+}
+
+// entry is one pod by namespace/name.
+type entry struct {
+	pod   placement.Pod
+	whole *corev1.Pod // while it waits, and where its terms depend on namespaces
+	done  bool        // terminal: holds nothing
+}
+
+func newPicture(ring func()) *picture {
+	return &picture{ring: ring, pods: map[string]*entry{}, hosts: map[string]placement.Host{}, spaces: map[string]map[string]string{}}
+}
+
+func key(o metav1.Object) string { return o.GetNamespace() + "/" + o.GetName() }
+
+// waiting tells whether a pod is one that this scheduler places.
+func waiting(p *corev1.Pod) bool {
+	return p.Spec.NodeName == "" && p.DeletionTimestamp == nil && len(p.Spec.SchedulingGates) == 0 && !terminal(p) &&
+		(p.Spec.SchedulerName == corev1.DefaultSchedulerName || p.Spec.SchedulerName == "")
+}
+
+func terminal(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}
+
+// setPod takes a pod's new state. mu is held.
+func (c *picture) setPod(p *corev1.Pod) {
+	k := key(p)
+	p.ManagedFields = nil
+	before := c.pods[k]
+	e := &entry{pod: translate(p, c.namespaces), done: terminal(p)}
+	if waiting(p) || selectsNamespaces(p) {
+		e.whole = p
+	}
+	c.pods[k] = e
+	if c.matters(before, e) {
+		c.epoch++
+	}
+}
+
+// matters tells whether the change may let another pod fit: one that left, moved, shrank, or is newly selected. A pod
+// that merely started to wait takes nothing and gives nothing.
+func (c *picture) matters(before, after *entry) bool {
+	claims := func(e *entry) bool { return e != nil && !e.done && e.pod.Host != "" }
+	if !claims(before) && !claims(after) {
+		return false
+	}
+	return claims(before) != claims(after) || before.pod.Host != after.pod.Host || before.pod.Leaving != after.pod.Leaving ||
+		!slices.Equal(before.pod.Labels, after.pod.Labels) || !apiequality.Semantic.DeepEqual(before.pod.Requests, after.pod.Requests)
+}
+
+func (c *picture) dropPod(k string) {
+	if e := c.pods[k]; e != nil && !e.done && e.pod.Host != "" {
+		c.epoch++
+	}
+	delete(c.pods, k)
+}
+
+func (c *picture) setNode(n *corev1.Node) {
+	h := host(n)
+	if before, had := c.hosts[n.Name]; !had || !apiequality.Semantic.DeepEqual(before, h) {
+		c.hosts[n.Name] = h
+		c.epoch++
+	}
+}
+
+func (c *picture) dropNode(name string) {
+	delete(c.hosts, name)
+	c.epoch++
+}
+
+func (c *picture) setSpace(name string, l map[string]string) {
+	c.spaces[name] = l
+	for _, e := range c.pods {
+		if e.whole != nil && selectsNamespaces(e.whole) {
+			e.pod = translate(e.whole, c.namespaces)
+		}
+	}
+	c.epoch++
+}
+
+// namespaces resolves a selector; mu is held.
+func (c *picture) namespaces(s *metav1.LabelSelector) []string {
+	sel, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for name, l := range c.spaces {
+		if sel.Matches(labels.Set(l)) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// view is what placement decides on: all hosts, all claims, those in flight, and the batch. Claims on hosts without a
+// Node are left out: they take nothing of any host that is there.
+func (c *picture) view(batch []*corev1.Pod, flights map[types.UID]string, volumes func(*corev1.Pod) []string) placement.View {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var v placement.View
+	for _, h := range c.hosts {
+		v.Hosts = append(v.Hosts, h)
+	}
+	slices.SortFunc(v.Hosts, func(a, b placement.Host) int { return strings.Compare(a.ID, b.ID) })
+	chosen := make(map[types.UID]*corev1.Pod, len(batch))
+	for _, p := range batch {
+		chosen[p.UID] = p
+	}
+	v.Pods = make([]placement.Pod, 0, len(c.pods))
+	for _, e := range c.pods {
+		p := e.pod
+		if p.Host == "" {
+			p.Host = flights[types.UID(p.UID)]
+		}
+		whole, inBatch := chosen[types.UID(p.UID)]
+		_, there := c.hosts[p.Host]
+		if e.done || !there && !inBatch {
+			continue
+		}
+		if inBatch && volumes != nil {
+			p.Hosts = volumes(whole)
+		}
+		v.Pods = append(v.Pods, p)
+	}
+	slices.SortFunc(v.Pods, func(a, b placement.Pod) int { return strings.Compare(a.UID, b.UID) })
+	return v
+}
+
+// queue lists the pods that wait for a host and have their home here, and the present epoch; ok is false until all three
+// watches have listed.
+func (c *picture) queue(mine func(kind, namespace, name string) bool) (pods []*corev1.Pod, epoch uint64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.pods {
+		if e.whole != nil && waiting(e.whole) {
+			pods = append(pods, e.whole)
+		}
+	}
+	pods = slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return !mine("core/pods", p.Namespace, p.Name) })
+	return pods, c.epoch, c.synced == [3]bool{true, true, true}
+}
+
+// landed tells whether a pod needs no claim in flight any more: it is bound, or gone.
+func (c *picture) landed(k string, uid types.UID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.pods[k]
+	return e == nil || e.pod.UID != string(uid) || e.pod.Host != "" || e.done
+}
