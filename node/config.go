@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // Config is all that an operator decides about one server. Names in `key` tags are those of flags, of the configuration
@@ -95,7 +98,43 @@ func (c Config) Validate() error {
 	if !strings.Contains(c.Docker, "://") {
 		bad("docker", c.Docker, "give the engine's address, for example unix:///var/run/docker.sock")
 	}
+	if _, err := resources(c.Reserved); err != nil {
+		bad("reserved", strings.Join(c.Reserved, ","), err.Error())
+	}
+	if _, err := pairs(c.Labels); err != nil {
+		bad("label", strings.Join(c.Labels, ","), err.Error())
+	}
 	return errors.Join(errs...)
+}
+
+// pairs reads key=value.
+func pairs(in []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, s := range in {
+		k, v, ok := strings.Cut(s, "=")
+		if !ok || k == "" {
+			return nil, fmt.Errorf("%q has no '=': give key=value", s)
+		}
+		out[k] = v
+	}
+	return out, nil
+}
+
+// resources reads quantities by name.
+func resources(in []string) (corev1.ResourceList, error) {
+	kv, err := pairs(in)
+	if err != nil {
+		return nil, err
+	}
+	out := corev1.ResourceList{}
+	for k, v := range kv {
+		q, err := resource.ParseQuantity(v)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %q is no quantity: give for example cpu=100m or memory=256Mi", k, v)
+		}
+		out[corev1.ResourceName(k)] = q
+	}
+	return out, nil
 }
 
 // advertised is the address that peers reach this server at.

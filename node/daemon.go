@@ -131,8 +131,10 @@ func (s *server) Fence(ctx context.Context, node string, lift bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.admin.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch, metav1.PatchOptions{})
-	return err
+	if _, err = s.admin.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil || lift {
+		return err
+	}
+	return s.abandonVolumes(ctx, node)
 }
 
 // RotateSecrets makes a new key for Secrets at rest and encrypts all of them anew.

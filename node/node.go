@@ -20,6 +20,8 @@ import (
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
+	"github.com/orpheus-mesh/orpheus/netmesh"
+	"github.com/orpheus-mesh/orpheus/node/agent"
 	"github.com/orpheus-mesh/orpheus/node/api"
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
 	"github.com/orpheus-mesh/orpheus/node/control"
@@ -46,6 +48,8 @@ type server struct {
 	keyring *keyring
 	slots   *registrar
 	net     *network
+	pods    *podNet
+	agent   *agent.Agent
 }
 
 // Run makes this server a member of its mesh (a new one, or the token's, on the first call) and serves until ctx ends.
@@ -140,8 +144,11 @@ func build(cfg Config, log *slog.Logger) (*server, error) {
 	if s.keyring, err = openKeyring(s.mesh, cfg.DataDir, s.api.SetSecretKeys, log.With("room", "keyring")); err != nil {
 		return nil, err
 	}
-	s.net, err = s.newNetwork()
-	return s, err
+	if s.net, err = s.newNetwork(); err != nil {
+		return nil, err
+	}
+	s.pods = &podNet{plane: s.net.plane}
+	return s, nil
 }
 
 // newRegistrar begins this server's card.
@@ -212,6 +219,9 @@ func (s *server) run(ctx context.Context) error {
 // upstairs starts what needs the replica.
 func (s *server) upstairs(ctx context.Context, g *errgroup.Group) error {
 	if _, err := s.slots.settle(ctx); err != nil {
+		return err
+	}
+	if err := s.pods.move(netmesh.CIDR(netip.MustParsePrefix(s.cfg.PodCIDR), slotBits, s.slots.card.Slot)); err != nil {
 		return err
 	}
 	g.Go(func() error { return s.keyring.run(ctx) })

@@ -114,7 +114,7 @@ func (s *server) drawServers(ctx context.Context) error {
 		return err
 	}
 	if changed {
-		if err := s.renumber(); err != nil {
+		if err := s.renumber(ctx); err != nil {
 			return err
 		}
 	}
@@ -123,9 +123,14 @@ func (s *server) drawServers(ctx context.Context) error {
 		left[m.ID] = m.State == gossip.Left
 	}
 	pods := netip.MustParsePrefix(s.cfg.PodCIDR)
+	holders := netmesh.Holders(s.slots.claims())
 	var nodes []netmesh.Node
 	for _, c := range s.roster.Cards() {
-		nodes = append(nodes, netmesh.Node{ID: string(c.ID), Name: c.Name, Addr: c.Addr, PodCIDR: netmesh.CIDR(pods, slotBits, c.Slot), Gone: left[c.ID]})
+		n := netmesh.Node{ID: string(c.ID), Name: c.Name, Addr: c.Addr, Gone: left[c.ID]}
+		if holders[c.Slot] == string(c.ID) { // the loser of a contested slot gets no traffic until it has another
+			n.PodCIDR = netmesh.CIDR(pods, slotBits, c.Slot)
+		}
+		nodes = append(nodes, n)
 	}
 	s.net.update(func(p *netmesh.Picture) {
 		p.Self = netmesh.Node{ID: string(s.mesh.Self().ID), Name: s.cfg.Name, Addr: s.addr, PodCIDR: netmesh.CIDR(pods, slotBits, s.slots.card.Slot)}

@@ -2,17 +2,31 @@ package node
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
+	"github.com/orpheus-mesh/orpheus/netmesh"
+	"github.com/orpheus-mesh/orpheus/node/agent"
+	"github.com/orpheus-mesh/orpheus/node/agent/streaming"
+	"github.com/orpheus-mesh/orpheus/node/binder"
 	"github.com/orpheus-mesh/orpheus/node/control"
 	"github.com/orpheus-mesh/orpheus/node/controllers"
+	"github.com/orpheus-mesh/orpheus/node/images"
 )
 
 // rooms starts what needs the API.
 func (s *server) rooms(ctx context.Context, g *errgroup.Group) error {
 	if err := s.startNetwork(ctx, g); err != nil {
+		return err
+	}
+	if err := s.startAgent(ctx, g); err != nil {
 		return err
 	}
 	if err := awaitRoles(ctx, s.admin); err != nil {
@@ -21,9 +35,46 @@ func (s *server) rooms(ctx context.Context, g *errgroup.Group) error {
 	if err := s.startControllers(ctx, g); err != nil {
 		return err
 	}
+	if err := s.startBinder(ctx, g); err != nil {
+		return err
+	}
 	s.ready.Store(true)
 	s.log.Info("this node is ready", "api", s.apiURL())
 	return nil
+}
+
+// startAgent runs the pods of this host and the door to their logs and processes.
+func (s *server) startAgent(ctx context.Context, g *errgroup.Group) error {
+	reserved, err := resources(s.cfg.Reserved)
+	if err != nil {
+		return err
+	}
+	labels, err := pairs(s.cfg.Labels)
+	if err != nil {
+		return err
+	}
+	s.agent, err = agent.New(agent.Config{
+		Client: s.api.Loopback(), Docker: s.engine, Net: s.pods, Images: depot{s.depot}, NodeName: s.cfg.Name, Addr: s.addr,
+		Region: s.cfg.Region, Zone: s.cfg.Zone, Labels: labels, Dir: filepath.Join(s.cfg.DataDir, "agent"), ClusterDomain: s.cfg.Domain,
+		StreamPort: int32(netip.MustParseAddrPort(s.cfg.Streaming).Port()), Reserved: reserved, Version: Version(),
+		MayForget: s.mesh.Settled, Dead: func(uid types.UID) bool { return s.mesh.Store().Tombstoned(string(uid)) },
+		Log: s.log.With("room", "agent"),
+	})
+	if err != nil {
+		return err
+	}
+	s.serveAdmission()
+	door := streaming.New(streaming.Config{Listen: s.cfg.Streaming, TLS: s.api.StreamingTLS(), Engine: s.engine, Pods: s.agent, Log: s.log.With("room", "streaming")})
+	g.Go(func() error { return s.agent.Run(ctx) })
+	g.Go(func() error { return door.Run(ctx) })
+	return nil
+}
+
+// depot is the image room in the agent's words.
+type depot struct{ *images.Depot }
+
+func (d depot) Ensure(ctx context.Context, ref string, policy corev1.PullPolicy, auth string) (string, error) {
+	return d.Depot.Ensure(ctx, ref, images.Policy(policy), auth)
 }
 
 func (s *server) startControllers(ctx context.Context, g *errgroup.Group) error {
@@ -36,6 +87,26 @@ func (s *server) startControllers(ctx context.Context, g *errgroup.Group) error 
 		return err
 	}
 	g.Go(func() error { return c.Run(ctx) })
+	return nil
+}
+
+// startBinder gives the pods that this server is home of their hosts.
+func (s *server) startBinder(ctx context.Context, g *errgroup.Group) error {
+	client, err := kubernetes.NewForConfig(s.api.Loopback())
+	if err != nil {
+		return err
+	}
+	volumes := newClaims(client)
+	changed, _ := s.mesh.Watch()
+	b, err := binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
+		Volumes: volumes.hosts, Log: s.log.With("room", "binder")})
+	if err != nil {
+		return err
+	}
+	g.Go(func() error {
+		volumes.start(ctx)
+		return b.Run(ctx)
+	})
 	return nil
 }
 
@@ -61,5 +132,28 @@ func (s *server) roomProblems() (out []control.Problem) {
 	return out
 }
 
-// renumber gives the pods here new addresses, because this server's slot belongs to another.
-func (s *server) renumber() error { return nil }
+// addressLabel is on every sandbox; see the agent's labels.
+const addressLabel = "orpheus.dev/pod-address"
+
+// renumber gives the pods here new addresses, because this server's slot belongs to another now: their sandboxes are
+// removed, and the agent makes them anew. It happens when two servers that could not see one another chose the same slot.
+func (s *server) renumber(ctx context.Context) error {
+	slot := netmesh.CIDR(netip.MustParsePrefix(s.cfg.PodCIDR), slotBits, s.slots.card.Slot)
+	if err := s.pods.move(slot); err != nil {
+		return err
+	}
+	sandboxes, err := s.engine.List(ctx, nil, addressLabel)
+	if err != nil {
+		return fmt.Errorf("renumber pods: %w", err)
+	}
+	for _, c := range sandboxes {
+		if addr, err := netip.ParseAddr(c.Labels[addressLabel]); err != nil || slot.Contains(addr) {
+			continue
+		}
+		s.log.Warn("a pod gets a new address because another server holds this one's slot", "address", c.Labels[addressLabel])
+		if err := s.engine.Remove(ctx, c.ID); err != nil {
+			return fmt.Errorf("renumber pods: %w", err)
+		}
+	}
+	return nil
+}

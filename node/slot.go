@@ -21,14 +21,10 @@ type registrar struct {
 
 // settle claims a slot against all claims known now and publishes the card. It tells whether the slot changed.
 func (r *registrar) settle(ctx context.Context) (changed bool, err error) {
-	var known []netmesh.Claimed
-	for _, c := range r.roster.Cards() {
-		known = append(known, netmesh.Claimed{ID: string(c.ID), Slot: c.Slot, Since: c.SlotSince})
-	}
 	if own, ok := r.roster.ByID(r.card.ID); ok && r.card.SlotSince.IsZero() {
 		r.card.Slot, r.card.SlotSince = own.Slot, own.SlotSince // what a former life of the daemon claimed
 	}
-	slot, changed, err := netmesh.Claim(r.pods, slotBits, string(r.card.ID), known)
+	slot, changed, err := netmesh.Claim(r.pods, slotBits, string(r.card.ID), r.claims())
 	if err != nil {
 		return false, err
 	}
@@ -37,4 +33,12 @@ func (r *registrar) settle(ctx context.Context) (changed bool, err error) {
 		r.card.Slot, r.card.SlotSince, changed = slot, time.Now().UTC().Truncate(time.Millisecond), true
 	}
 	return changed, r.roster.Publish(ctx, r.card)
+}
+
+// claims are the slots of all servers as their cards claim them.
+func (r *registrar) claims() (out []netmesh.Claimed) {
+	for _, c := range r.roster.Cards() {
+		out = append(out, netmesh.Claimed{ID: string(c.ID), Slot: c.Slot, Since: c.SlotSince})
+	}
+	return out
 }

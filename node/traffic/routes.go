@@ -1,7 +1,9 @@
 package traffic
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -17,7 +19,7 @@ const ClassName = "orpheus"
 
 // rules gives the routes of all ingresses that are ours, and the backend of those that have a default one.
 func (w world) rules(all []*networkingv1.Ingress, ours func(*networkingv1.Ingress) bool) (out []ingress.Rule) {
-	for _, ing := range all {
+	for _, ing := range byAge(all) {
 		if !ours(ing) {
 			continue
 		}
@@ -36,6 +38,13 @@ func (w world) rules(all []*networkingv1.Ingress, ours func(*networkingv1.Ingres
 		}
 	}
 	return out
+}
+
+// byAge puts the oldest ingress first: of two rules that say the same the first stands.
+func byAge(all []*networkingv1.Ingress) []*networkingv1.Ingress {
+	return slices.SortedFunc(slices.Values(all), func(a, b *networkingv1.Ingress) int {
+		return cmp.Or(a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time), cmp.Compare(key(a.Namespace, a.Name), key(b.Namespace, b.Name)))
+	})
 }
 
 func path(p *networkingv1.HTTPIngressPath) string {
@@ -91,7 +100,7 @@ func certificates(all []*networkingv1.Ingress, ours func(*networkingv1.Ingress) 
 		}
 		for _, t := range ing.Spec.TLS {
 			if s := secret(ing.Namespace, t.SecretName); s != nil {
-				out = append(out, ingress.Certificate{Hosts: t.Hosts, Cert: s.Data[corev1.TLSCertKey], Key: s.Data[corev1.TLSPrivateKeyKey]})
+				out = append(out, ingress.Certificate{Name: key(ing.Namespace, t.SecretName), Hosts: t.Hosts, Cert: s.Data[corev1.TLSCertKey], Key: s.Data[corev1.TLSPrivateKeyKey]})
 			}
 		}
 	}

@@ -1,0 +1,131 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+// nodeOfVolume is the annotation by which node-local volumes name their server.
+const nodeOfVolume = "orpheus.dev/node"
+
+// claims knows where the data of persistent volume claims lie.
+type claims struct {
+	factory informers.SharedInformerFactory
+	claims  corelisters.PersistentVolumeClaimLister
+	volumes corelisters.PersistentVolumeLister
+	synced  []cache.InformerSynced
+}
+
+func newClaims(client kubernetes.Interface) *claims {
+	f := informers.NewSharedInformerFactory(client, 0)
+	c := &claims{factory: f, claims: f.Core().V1().PersistentVolumeClaims().Lister(), volumes: f.Core().V1().PersistentVolumes().Lister()}
+	c.synced = []cache.InformerSynced{f.Core().V1().PersistentVolumeClaims().Informer().HasSynced, f.Core().V1().PersistentVolumes().Informer().HasSynced}
+	return c
+}
+
+// start returns when the caches are whole.
+func (c *claims) start(ctx context.Context) {
+	c.factory.Start(ctx.Done())
+	cache.WaitForCacheSync(ctx.Done(), c.synced...)
+}
+
+// hosts lists the nodes that can mount all volumes of a pod; nil means any. A claim that is not bound yet is bound where
+// its pod goes.
+func (c *claims) hosts(pod *corev1.Pod) (out []string) {
+	for i := range pod.Spec.Volumes {
+		name := claimOf(pod, &pod.Spec.Volumes[i])
+		if name == "" {
+			continue
+		}
+		at := c.at(pod.Namespace, name)
+		switch {
+		case at == nil:
+		case out == nil:
+			out = at
+		default:
+			out = slices.DeleteFunc(slices.Clone(out), func(h string) bool { return !slices.Contains(at, h) })
+		}
+	}
+	return out
+}
+
+func claimOf(pod *corev1.Pod, v *corev1.Volume) string {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		return v.PersistentVolumeClaim.ClaimName
+	case v.Ephemeral != nil:
+		return pod.Name + "-" + v.Name
+	}
+	return ""
+}
+
+func (c *claims) at(namespace, name string) []string {
+	pvc, err := c.claims.PersistentVolumeClaims(namespace).Get(name)
+	if err != nil || pvc.Spec.VolumeName == "" {
+		return nil
+	}
+	pv, err := c.volumes.Get(pvc.Spec.VolumeName)
+	if err != nil {
+		return []string{} // its volume is not known here yet: nowhere is better than the wrong place
+	}
+	if node := pv.Annotations[nodeOfVolume]; node != "" {
+		return []string{node}
+	}
+	return namedHosts(pv)
+}
+
+// namedHosts reads the host names of a volume's node affinity; nil where it has none.
+func namedHosts(pv *corev1.PersistentVolume) (out []string) {
+	if pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
+		return nil
+	}
+	for _, t := range pv.Spec.NodeAffinity.Required.NodeSelectorTerms {
+		for _, e := range t.MatchExpressions {
+			if e.Key == corev1.LabelHostname && e.Operator == corev1.NodeSelectorOpIn {
+				out = append(out, e.Values...)
+			}
+		}
+	}
+	return out
+}
+
+// abandonVolumes lets the claims of a fenced server's volumes go, so that their pods start anew elsewhere with empty
+// ones. The volumes themselves and their data are kept, for a person to look at should the server return.
+func (s *server) abandonVolumes(ctx context.Context, node string) error {
+	pvs, err := s.admin.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("let the volumes of %s go: %w", node, err)
+	}
+	keep, err := json.Marshal(map[string]any{"spec": map[string]any{"persistentVolumeReclaimPolicy": corev1.PersistentVolumeReclaimRetain}})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, pv := range pvs.Items {
+		if pv.Annotations[nodeOfVolume] != node || pv.Spec.ClaimRef == nil {
+			continue
+		}
+		if _, err := s.admin.CoreV1().PersistentVolumes().Patch(ctx, pv.Name, types.MergePatchType, keep, metav1.PatchOptions{}); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		ref := pv.Spec.ClaimRef
+		err := s.admin.CoreV1().PersistentVolumeClaims(ref.Namespace).Delete(ctx, ref.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &ref.UID}})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
