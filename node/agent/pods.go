@@ -1,0 +1,200 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+)
+
+// runPods takes over what runs, follows the API's pods of this host and gives each a worker.
+func (a *Agent) runPods(ctx context.Context) error {
+	left, err := a.takeOver(ctx)
+	if err != nil {
+		return nil // ctx ended while the engine was away
+	}
+	var workers, others sync.WaitGroup
+	defer workers.Wait()
+	defer others.Wait()
+	factory := informers.NewSharedInformerFactoryWithOptions(a.cfg.API, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", a.cfg.NodeName).String()
+	}))
+	pods := factory.Core().V1().Pods().Informer()
+	handler, err := pods.AddEventHandler(a.handler(ctx, &workers))
+	if err != nil {
+		return fmt.Errorf("follow pods: %w", err)
+	}
+	factory.StartWithContext(ctx)
+	defer factory.Shutdown()
+	if !cache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
+		return nil
+	}
+	a.synced.Store(true)
+	close(a.ready)
+	for _, pod := range left {
+		a.work(ctx, &workers, pod, true)
+	}
+	others.Go(func() { a.cfg.Docker.Events(ctx, a.onEvent, a.wakeAll) })
+	a.beat(ctx, &workers, pods.GetStore())
+	return nil
+}
+
+// beat makes every worker look again from time to time and looks for strays: containers or directories of pods that nobody
+// works for.
+func (a *Agent) beat(ctx context.Context, workers *sync.WaitGroup, store cache.Store) {
+	tick := time.NewTicker(relist)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		a.wakeAll()
+		known, err := a.leftovers(ctx)
+		if err != nil {
+			continue // the engine is away; its return wakes everybody
+		}
+		for _, pod := range known {
+			if _, wanted, _ := store.GetByKey(podName(pod)); !wanted {
+				a.work(ctx, workers, pod, true)
+			}
+		}
+	}
+}
+
+func (a *Agent) handler(ctx context.Context, workers *sync.WaitGroup) cache.ResourceEventHandler {
+	seen := func(o any) {
+		if pod, ok := o.(*v1.Pod); ok && pod.Spec.NodeName == a.cfg.NodeName {
+			a.work(ctx, workers, pod, false)
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    seen,
+		UpdateFunc: func(_, o any) { seen(o) },
+		DeleteFunc: func(o any) {
+			if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
+				o = last.Obj
+			}
+			if pod, ok := o.(*v1.Pod); ok && pod.Spec.NodeName == a.cfg.NodeName {
+				a.work(ctx, workers, pod, true)
+			}
+		},
+	}
+}
+
+// work tells the pod's worker what is wished, and makes a worker where there is none. gone: the API has no such pod.
+func (a *Agent) work(ctx context.Context, workers *sync.WaitGroup, pod *v1.Pod, gone bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w, ok := a.workers[pod.UID]
+	if !ok {
+		w = newWorker(a, pod)
+		a.workers[pod.UID] = w
+		workers.Go(func() {
+			w.run(ctx)
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if a.workers[pod.UID] == w {
+				delete(a.workers, pod.UID)
+			}
+		})
+	}
+	w.wish(pod, gone)
+}
+
+// takeOver reserves the addresses of the pods that run before anybody else may get them, waiting for the engine as long as
+// it takes, and gives what is known of these pods.
+func (a *Agent) takeOver(ctx context.Context) ([]*v1.Pod, error) {
+	for {
+		pods, err := a.leftovers(ctx)
+		if err == nil {
+			return pods, nil
+		}
+		a.cfg.Log.Warn("engine not reachable, pods wait", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// leftovers lists the pods that have a container on the engine or a directory on the disk, as far as these tell.
+func (a *Agent) leftovers(ctx context.Context) ([]*v1.Pod, error) {
+	all, err := a.cfg.Docker.List(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	found := map[types.UID]*v1.Pod{}
+	for _, c := range all {
+		i := instanceOf(c)
+		uid := types.UID(c.Labels[labelUID])
+		if found[uid] == nil {
+			found[uid] = a.remembered(uid, c.Labels)
+		}
+		if addr := i.address(); addr.IsValid() && i.Of == "" {
+			if err := a.cfg.Net.Adopt(string(uid), addr); err != nil {
+				a.cfg.Log.Warn("address of a running pod not adopted", "pod", podName(found[uid]), "address", addr, "error", err)
+			}
+		}
+	}
+	onDisk, err := a.volumes.Pods()
+	if err != nil {
+		return nil, err
+	}
+	var out []*v1.Pod
+	for _, uid := range onDisk {
+		if found[uid] == nil {
+			found[uid] = a.remembered(uid, nil)
+		}
+	}
+	for _, pod := range found {
+		out = append(out, pod)
+	}
+	return out, nil
+}
+
+const manifest = "pod.json"
+
+// remember writes a pod down beside its volumes, so that it can be stopped as it asked even when the API knows it no more.
+func (a *Agent) remember(pod *v1.Pod) error {
+	text, err := json.Marshal(pod)
+	if err != nil {
+		return fmt.Errorf("write pod down: %w", err)
+	}
+	dir := a.podDir(pod.UID)
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("write pod down: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, manifest), text, 0o600); err != nil {
+		return fmt.Errorf("write pod down: %w", err)
+	}
+	return nil
+}
+
+// remembered is a pod as it was written down, or else what its containers' labels tell.
+func (a *Agent) remembered(uid types.UID, labels map[string]string) *v1.Pod {
+	pod := &v1.Pod{}
+	text, err := os.ReadFile(filepath.Join(a.podDir(uid), manifest))
+	if err == nil && json.Unmarshal(text, pod) == nil && pod.UID == uid {
+		return pod
+	}
+	pod = &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid, Namespace: labels[labelNamespace], Name: labels[labelPod]}}
+	pod.Spec.NodeName = a.cfg.NodeName
+	if grace, err := strconv.ParseInt(labels[labelGrace], 10, 64); err == nil {
+		pod.Spec.TerminationGracePeriodSeconds = &grace
+	}
+	return pod
+}
