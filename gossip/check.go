@@ -69,9 +69,14 @@ func (n *link) answerCheck(s network.Stream) {
 	_, _ = s.Write(binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixMilli())))
 }
 
-// farewell tells the peers that this daemon restarts, so that its silence moves nothing for 15 s. Containers outlive the
-// daemon: a restart is no death.
-func (n *link) farewell() {
+// What a farewell says.
+const (
+	restarting = 1 // back in a moment: silence moves nothing for 15 s. Containers outlive the daemon; a restart is no death
+	leaving    = 2 // gone for good. serf says so too, but by single packets that may be lost or come in the wrong order
+)
+
+// farewell tells all connected peers that, and why, this daemon will be silent.
+func (n *link) farewell(word byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), farewellTimeout)
 	defer cancel()
 	done := make(chan struct{})
@@ -81,7 +86,7 @@ func (n *link) farewell() {
 			defer func() { done <- struct{}{} }()
 			if s, err := n.open(ctx, ID(pid.String()), farewellProtocol); err == nil {
 				_ = s.SetDeadline(time.Now().Add(farewellTimeout))
-				_, _ = s.Write([]byte{1})
+				_, _ = s.Write([]byte{word})
 				_, _ = io.ReadFull(s, make([]byte, 1))
 				_ = s.Close()
 			}
@@ -101,6 +106,10 @@ func (n *link) takeFarewell(_ context.Context, from ID, s Stream) {
 	if _, err := io.ReadFull(s, b[:]); err != nil {
 		return
 	}
-	n.tell(farewell{from})
+	if b[0] == leaving {
+		n.tell(departed{from})
+	} else {
+		n.tell(farewell{from})
+	}
 	_, _ = s.Write(b[:])
 }

@@ -87,7 +87,7 @@ type (
 	}
 	met      struct{ peer ID } // a peer to be watched from now on
 	farewell struct{ peer ID } // it said that its daemon restarts
-	departed struct{ peer ID } // known to have left in an earlier life of ours
+	departed struct{ peer ID } // it said goodbye, now or in an earlier life of ours, or was superseded
 )
 
 func (tick) evidence()     {}
@@ -139,8 +139,7 @@ func (j *judge) Step(now time.Time, e evidence) verdicts {
 		}
 	case departed:
 		if e.peer != j.self {
-			p := j.peer(e.peer, now)
-			p.serf, p.state = hintLeft, Left
+			j.peer(e.peer, now).serf = hintLeft
 		}
 	}
 	v.changed = j.review(now)

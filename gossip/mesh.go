@@ -22,6 +22,7 @@ type Mesh struct {
 	keys      Keys
 	cert      certificate
 	advertise netip.AddrPort
+	opened    time.Time
 	book      *book
 	store     *store.Store
 	clocks    *clocks
@@ -50,7 +51,7 @@ func Open(cfg Config) (*Mesh, error) {
 		return nil, fmt.Errorf("open mesh: %s belongs to no mesh yet: create one or join with a token", cfg.Dir)
 	}
 	m := &Mesh{
-		cfg: cfg, log: cfg.Log,
+		cfg: cfg, log: cfg.Log, opened: time.Now(),
 		clocks: newClocks(), rounds: newRounds(time.Now()), settling: newSettling(),
 		ready: make(chan struct{}), behind: make(chan ID, 64),
 		handlers: make(map[string]func(context.Context, ID, Stream)),
@@ -137,6 +138,7 @@ func (m *Mesh) Leave(ctx context.Context) error {
 	}
 	go func() {
 		defer n.work.Done()
+		n.farewell(leaving)
 		done <- n.serf.Leave()
 	}()
 	select {

@@ -30,43 +30,17 @@ func redialWait(absent time.Duration, jitter float64) time.Duration {
 
 // redialing dials every known peer that serf does not have and that did not leave.
 func (n *link) redialing(ctx context.Context) error {
-	var mu sync.Mutex // guards busy
-	busy := make(map[ID]bool)
-	next := make(map[ID]time.Time)
-	slots := make(chan struct{}, maxRedials)
-	started := time.Now()
+	r := redialer{link: n, busy: make(map[ID]bool), next: make(map[ID]time.Time), started: time.Now()}
 	ticker := time.NewTicker(redialTick)
 	defer ticker.Stop()
 	for {
 		for _, k := range n.absent() {
-			now := time.Now()
-			mu.Lock()
-			skip := busy[k.ID] || now.Before(next[k.ID])
-			mu.Unlock()
-			if skip {
-				continue
+			if r.claim(k.ID, time.Now()) {
+				n.do(func() {
+					defer r.release(k.ID)
+					n.redial(ctx, k)
+				})
 			}
-			select {
-			case slots <- struct{}{}:
-			default:
-				continue
-			}
-			absent := now.Sub(started)
-			if since, ok := n.mesh.absentSince(k.ID); ok {
-				absent = now.Sub(since)
-			}
-			mu.Lock()
-			busy[k.ID], next[k.ID] = true, now.Add(redialWait(absent, rand.Float64()))
-			mu.Unlock()
-			n.do(func() {
-				defer func() {
-					mu.Lock()
-					delete(busy, k.ID)
-					mu.Unlock()
-					<-slots
-				}()
-				n.redial(ctx, k)
-			})
 		}
 		select {
 		case <-ctx.Done():
@@ -74,6 +48,37 @@ func (n *link) redialing(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// redialer knows whom it dials at the moment and when each is due again.
+type redialer struct {
+	link    *link
+	started time.Time
+
+	mu   sync.Mutex // guards what follows
+	busy map[ID]bool
+	next map[ID]time.Time
+}
+
+// claim takes a peer that is due, unless enough dials are under way.
+func (r *redialer) claim(id ID, now time.Time) bool {
+	absent := now.Sub(r.started)
+	if since, ok := r.link.mesh.absentSince(id); ok {
+		absent = now.Sub(since)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.busy[id] || len(r.busy) >= maxRedials || now.Before(r.next[id]) {
+		return false
+	}
+	r.busy[id], r.next[id] = true, now.Add(redialWait(absent, rand.Float64()))
+	return true
+}
+
+func (r *redialer) release(id ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.busy, id)
 }
 
 // absent are the known peers that should be in serf and are not.

@@ -44,7 +44,7 @@ func (m *Mesh) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		if !m.hasLeft() {
-			n.farewell()
+			n.farewell(restarting)
 		}
 	case <-running.Done():
 	}
@@ -110,9 +110,10 @@ func (n *link) recall(j *judge) {
 	for _, k := range n.mesh.book.all() {
 		if k.Left {
 			j.Step(time.Now(), departed{k.ID})
-		} else {
-			j.Step(time.Now(), met{k.ID})
+			continue
 		}
+		j.Step(time.Now(), met{k.ID})
+		n.mesh.settling.regained(k.ID, time.Now()) // it may have written while we were away
 	}
 }
 
@@ -171,11 +172,23 @@ func (n *link) turned(c change) {
 	case Failed, Left:
 		m.clocks.drop(c.peer)
 		n.hangUp(c.peer)
+		m.settling.done(c.peer)
 	case Alive:
+		n.supersede(k)
 		if c.from == Failed || c.from == Left || !m.rounds.met(c.peer) {
 			m.settling.regained(c.peer, time.Now())
 		}
 		m.catchUp(c.peer)
+	}
+}
+
+// supersede declares a dead member gone for good whose host came back under a new identity: its data directory was lost.
+func (n *link) supersede(k known) {
+	for _, old := range n.mesh.Members() {
+		if old.Name == k.Name && old.ID != k.ID && old.State == Failed {
+			n.mesh.log.Info("a host came back under a new identity", "name", k.Name, "old", old.ID, "new", k.ID)
+			n.tell(departed{old.ID})
+		}
 	}
 }
 

@@ -12,24 +12,23 @@ import (
 type view struct {
 	members   []Member
 	live      []candidate
-	states    map[ID]State
 	slow      bool
 	holdUntil time.Time
 	holdWhy   string
 }
 
 func (m *Mesh) paint(j *judge, now time.Time) *view {
-	v := &view{states: make(map[ID]State), slow: j.slowNow()}
+	v := &view{slow: j.slowNow()}
 	self := m.Self()
 	v.members = append(v.members, self)
-	v.live = append(v.live, candidateOf(self.ID))
-	v.states[self.ID] = Alive
+	if self.State != Left {
+		v.live = append(v.live, candidateOf(self.ID))
+	}
 	missing, peers := 0, 0
 	for id, p := range j.peers {
 		k, _ := m.book.get(id)
 		v.members = append(v.members, Member{ID: id, Name: k.Name, Addr: k.Addr, Region: k.Region, Zone: k.Zone,
 			State: p.state, Since: p.since})
-		v.states[id] = p.state
 		if p.state != Left {
 			peers++
 		}
@@ -39,6 +38,9 @@ func (m *Mesh) paint(j *judge, now time.Time) *view {
 		if p.state == Suspect || p.state == Failed {
 			missing++
 		}
+	}
+	if len(v.live) == 0 {
+		v.live = append(v.live, candidateOf(self.ID)) // somebody must be the home
 	}
 	slices.SortFunc(v.members, func(a, b Member) int {
 		if a.ID < b.ID {
@@ -54,9 +56,13 @@ func (m *Mesh) paint(j *judge, now time.Time) *view {
 	return v
 }
 
-// Self is this server; its state is Alive.
+// Self is this server; its state is Alive, or Left after Leave.
 func (m *Mesh) Self() Member {
-	return Member{ID: m.self.ID(), Name: m.cfg.Name, Addr: m.advertise, Region: m.cfg.Region, Zone: m.cfg.Zone, State: Alive}
+	self := Member{ID: m.self.ID(), Name: m.cfg.Name, Addr: m.advertise, Region: m.cfg.Region, Zone: m.cfg.Zone, Since: m.opened}
+	if m.hasLeft() {
+		self.State = Left
+	}
+	return self
 }
 
 // Members are all peers ever met and this server, sorted by ID. The slice must not be modified.

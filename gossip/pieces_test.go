@@ -1,0 +1,132 @@
+package gossip
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+func TestRoundsSealOnlyWhatEverybodyHolds(t *testing.T) {
+	at := func(minute int) time.Time { return time.Unix(1_800_000_000, 0).Add(time.Duration(minute) * time.Minute) }
+	members := []ID{"b", "c"}
+	r := newRounds(at(0))
+	r.done("b", at(1), members)
+	r.done("c", at(10), members) // first round: we hold what b had at 1 and c at 10
+	if r.seen(at(-100)) {
+		t.Error("sealed after one round: b may lack what c had")
+	}
+	r.done("b", at(11), members)
+	if r.seen(at(-100)) {
+		t.Error("sealed before c had the second round")
+	}
+	r.done("c", at(12), members)
+	if !r.seen(at(-2)) || r.seen(at(1)) {
+		t.Error("after two rounds all that is older than the first is everywhere, less the slack of clocks, and no more")
+	}
+	r.joined("d")
+	if r.seen(at(-100)) {
+		t.Error("still sealed though a new member came")
+	}
+}
+
+func TestClocksNeedAMajorityToAccuse(t *testing.T) {
+	for _, c := range []struct {
+		offsets []time.Duration
+		fit     bool
+	}{
+		{nil, true},
+		{[]time.Duration{time.Hour}, true},                      // one against one
+		{[]time.Duration{time.Hour, time.Hour}, false},          // two against us
+		{[]time.Duration{0, 0, time.Hour}, true},                // one is wrong, not us
+		{[]time.Duration{-time.Hour, -time.Hour, 0}, false},     // we are ahead
+		{[]time.Duration{time.Second, 20 * time.Second}, true},  // within bounds
+		{[]time.Duration{50 * time.Second, time.Minute}, false}, // beyond
+	} {
+		k := newClocks()
+		for i, o := range c.offsets {
+			k.note(ID(rune('a'+i)), o)
+		}
+		if err := k.fit(); (err == nil) != c.fit {
+			t.Errorf("offsets %v: %v", c.offsets, err)
+		}
+	}
+}
+
+func TestClockOffset(t *testing.T) {
+	sent := time.Unix(1000, 0)
+	if got := clockOffset(sent, sent.Add(2*time.Second), time.Unix(1011, 0)); got != 10*time.Second {
+		t.Errorf("offset %s, want 10 s", got)
+	}
+}
+
+func TestRedialNeverStops(t *testing.T) {
+	for _, c := range []struct{ absent, most time.Duration }{
+		{0, 2 * time.Second}, {9 * time.Minute, 2 * time.Second}, {time.Hour, 15 * time.Second}, {1000 * 24 * time.Hour, 75 * time.Second},
+	} {
+		for _, jitter := range []float64{0, 0.5, 0.999} {
+			if got := redialWait(c.absent, jitter); got < time.Second || got > c.most {
+				t.Errorf("absent for %s: waits %s, want 1 s to %s", c.absent, got, c.most)
+			}
+		}
+	}
+}
+
+func TestBookOutlivesTheProcess(t *testing.T) {
+	cfg := configure(t, "n0")
+	b, err := openBook(cfg.path(peersFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := known{ID: "p", Name: "n1", Addr: freePort(t), Zone: "z"}
+	if !b.learn(want) || b.learn(want) || b.learn(known{ID: "p", Name: "n1"}) {
+		t.Error("learn must tell news from what is known")
+	}
+	b.left("p", true)
+	if err := b.save(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openBook(cfg.path(peersFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Left = true
+	if got, _ := again.get("p"); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if err := os.WriteFile(cfg.path(peersFile), []byte("[{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openBook(cfg.path(peersFile)); err == nil {
+		t.Error("a broken file was read without an error")
+	}
+}
+
+func TestHostWithANewIdentitySupersedesItsOldOne(t *testing.T) {
+	all := cluster(t, 2)
+	old := all[1]
+	old.crash()
+	all[0].await(old, Failed, 10*time.Second)
+	old.end()
+	again := all[0].admit("n1") // the same name, an empty data directory
+	all[0].await(again, Alive, 10*time.Second)
+	all[0].await(old, Left, 5*time.Second)
+}
+
+func TestSettledAfterReconciling(t *testing.T) {
+	s, now := newSettling(), time.Unix(1_800_000_000, 0)
+	if !s.settled() {
+		t.Error("a new mesh waits for somebody")
+	}
+	s.regained("b", now)
+	s.regained("c", now.Add(10*time.Second))
+	if s.settled() || s.done("b") || s.settled() {
+		t.Error("settled before c was reconciled with")
+	}
+	if !s.done("c") || !s.settled() {
+		t.Error("not settled after both")
+	}
+	s.regained("d", now)
+	if s.expire(now.Add(settleSpan-time.Second)) || !s.expire(now.Add(settleSpan)) || !s.settled() {
+		t.Error("the wait is bounded by 30 s")
+	}
+}
