@@ -129,6 +129,7 @@ func parseTime(s string) time.Time {
 func (e *Engine) Create(ctx context.Context, s Spec) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	s.Host.OomScoreAdj = max(s.Host.OomScoreAdj, e.oomFloor)
 	res, err := e.c.ContainerCreate(ctx, client.ContainerCreateOptions{Name: s.Name, Config: &s.Config, HostConfig: &s.Host})
 	if errdefs.IsConflict(err) {
 		if old, ierr := e.Inspect(ctx, s.Name); ierr == nil && old.State == Created {

@@ -22,7 +22,8 @@ const DefaultHost = "unix:///var/run/docker.sock"
 
 // Engine is one Docker Engine.
 type Engine struct {
-	c *client.Client
+	c        *client.Client
+	oomFloor int
 }
 
 // New makes the edge to the engine at host ("unix:///…" or "tcp://…"; "" means DefaultHost). It connects at the first
@@ -42,7 +43,7 @@ func New(host string) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine at %s: %w", host, err)
 	}
-	return &Engine{c: c}, nil
+	return &Engine{c: c, oomFloor: oomFloor()}, nil
 }
 
 // Client is the engine's own client, for rooms that need more of it than containers.
