@@ -315,3 +315,26 @@ func TestJudgeTwentyPercentLoss(t *testing.T) {
 		}
 	})
 }
+
+func TestJudgeWakesBeforeItsAnswersAreRead(t *testing.T) {
+	for _, pause := range []time.Duration{900 * time.Millisecond, 3 * time.Second, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, "b", "c")
+			b.answers = func(ID, time.Duration) (time.Duration, bool) { return 150 * time.Millisecond, true }
+			for len(b.later) == 0 {
+				b.run(100 * time.Millisecond)
+			}
+			waiting := b.later // a check is under way when this process freezes
+			b.later = nil
+			b.freeze(pause)
+			b.run(150 * time.Millisecond) // the ticker is quicker than the readers of answers
+			for _, r := range waiting {
+				b.step(r.e)
+			}
+			b.run(5 * time.Second)
+			if len(b.log) > 0 {
+				t.Errorf("a pause of %s changed what is believed of others: %v", pause, b.log)
+			}
+		})
+	}
+}
