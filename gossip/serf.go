@@ -60,6 +60,7 @@ func newSerf(cfg Config, keys Keys, self ID, transport *packets, events chan<- s
 	m.ProbeInterval = probeInterval
 	m.ProbeTimeout = probeTimeout
 	m.SuspicionMult = suspicionMult
+	m.AwarenessMaxMultiplier = 5 // a node that finds itself slow probes at most that many times slower
 	m.SuspicionMaxTimeoutMult = 1
 	m.GossipInterval = gossipInterval
 	m.PushPullInterval = pushPull
