@@ -39,6 +39,7 @@ type mesh struct {
 	held    string // Hold
 	changed map[string]chan struct{}
 	stop    map[string]func()
+	last    *Controllers
 }
 
 func newMesh(t *testing.T, nodes ...string) *mesh {
@@ -130,6 +131,7 @@ func (m *mesh) start(node string, names ...string) {
 }
 
 func (m *mesh) run(node string, c *Controllers) {
+	m.last = c
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
@@ -213,4 +215,11 @@ func logTo() io.Writer {
 		return os.Stderr
 	}
 	return io.Discard
+}
+
+// clumsy makes a controller that panics whenever it runs.
+func clumsy(lives *int) func(context.Context, *stage) (func(context.Context), error) {
+	return func(context.Context, *stage) (func(context.Context), error) {
+		return func(context.Context) { *lives++; panic("oh") }, nil
+	}
 }
