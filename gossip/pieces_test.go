@@ -7,7 +7,9 @@ import (
 )
 
 func TestRoundsSealOnlyWhatEverybodyHolds(t *testing.T) {
-	at := func(minute int) time.Time { return time.Unix(1_800_000_000, 0).Add(time.Duration(minute) * time.Minute) }
+	at := func(minute int) time.Time {
+		return time.Unix(1_800_000_000, 0).Add(time.Duration(minute) * time.Minute)
+	}
 	members := []ID{"b", "c"}
 	r := newRounds(at(0))
 	r.done("b", at(1), members)
