@@ -100,6 +100,7 @@ func (b *Binder) Run(ctx context.Context) error {
 func (b *Binder) loop(ctx context.Context) {
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
+	changed := b.config.Changed
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,7 +116,10 @@ func (b *Binder) loop(ctx context.Context) {
 				}
 			}
 		case <-b.wake:
-		case <-b.config.Changed:
+		case _, open := <-changed:
+			if !open {
+				changed = nil
+			}
 		case <-alarm.C:
 		}
 		if next := b.round(time.Now()); !next.IsZero() {

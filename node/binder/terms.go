@@ -16,14 +16,14 @@ func nodeAffinity(a *corev1.NodeAffinity) (required []placement.Term, preferred 
 	if r := a.RequiredDuringSchedulingIgnoredDuringExecution; r != nil {
 		required = []placement.Term{}
 		for i := range r.NodeSelectorTerms {
-			if t, any := nodeTerm(&r.NodeSelectorTerms[i]); any {
+			if t, some := nodeTerm(&r.NodeSelectorTerms[i]); some {
 				required = append(required, t)
 			}
 		}
 	}
 	for i := range a.PreferredDuringSchedulingIgnoredDuringExecution {
 		p := &a.PreferredDuringSchedulingIgnoredDuringExecution[i]
-		if t, any := nodeTerm(&p.Preference); any && p.Weight > 0 {
+		if t, some := nodeTerm(&p.Preference); some && p.Weight > 0 {
 			preferred = append(preferred, placement.WeightedTerm{Term: t, Weight: int64(p.Weight)})
 		}
 	}

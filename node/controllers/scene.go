@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -14,7 +15,6 @@ import (
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
-	"time"
 )
 
 // scene is what the controllers of one process see, in three informer factories of which each kind of informer exists
@@ -77,9 +77,9 @@ func (s *scene) addOwn(c Config, client kubernetes.Interface) {
 }
 
 // addNamed makes an informer of all objects of one name.
-func (s *scene) addNamed(example runtime.Object, name string, make func(kubernetes.Interface, func(*metav1.ListOptions)) cache.SharedIndexInformer) {
+func (s *scene) addNamed(example runtime.Object, name string, build func(kubernetes.Interface, func(*metav1.ListOptions)) cache.SharedIndexInformer) {
 	s.all.InformerFor(example, func(cl kubernetes.Interface, _ time.Duration) cache.SharedIndexInformer {
-		return make(cl, func(o *metav1.ListOptions) { o.FieldSelector = "metadata.name=" + name })
+		return build(cl, func(o *metav1.ListOptions) { o.FieldSelector = "metadata.name=" + name })
 	})
 }
 
