@@ -7,22 +7,18 @@ import (
 	"net/http"
 	"time"
 
-	"google.golang.org/grpc/test/bufconn"
 	"k8s.io/client-go/rest"
 )
-
-// pipeBuffer is how many bytes may wait in each direction of one in-process connection.
-const pipeBuffer = 16 << 10
 
 // loopback lets the rooms of this process talk with the API without a socket, TLS or HTTP/2: plain HTTP/1.1 over pipes
 // in memory. A random token, known only here, stands for this server's own identity.
 type loopback struct {
-	pipes *bufconn.Listener
+	pipes *pipes
 	token string
 }
 
 func newLoopback() *loopback {
-	return &loopback{pipes: bufconn.Listen(pipeBuffer), token: rand.Text()}
+	return &loopback{pipes: newPipes(), token: rand.Text()}
 }
 
 func (l *loopback) config() *rest.Config {
@@ -30,7 +26,7 @@ func (l *loopback) config() *rest.Config {
 		Host:        "http://orpheus-api.internal",
 		BearerToken: l.token,
 		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return l.pipes.DialContext(ctx)
+			return l.pipes.dial(ctx)
 		},
 		QPS: -1,
 		ContentConfig: rest.ContentConfig{
