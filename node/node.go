@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
@@ -67,12 +68,19 @@ func Run(ctx context.Context, cfg Config, token string, log *slog.Logger) error 
 	if err != nil {
 		return err
 	}
+	containExits()
 	log.Info("orpheus starts", "node", cfg.Name, "version", Version(), "address", s.addr)
 	if err := s.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	log.Info("orpheus stopped; pods, routes and service rules stay as they are")
 	return nil
+}
+
+// containExits turns upstream's exits of the whole process (a controller that can't be built) into panics, which the
+// controllers' own watchdog contains.
+func containExits() {
+	klog.OsExit = func(code int) { panic(fmt.Sprintf("upstream wanted to end the process with code %d", code)) }
 }
 
 func meshConfig(cfg Config, log *slog.Logger) (gossip.Config, error) {
@@ -203,8 +211,8 @@ func (s *server) apiURL() string {
 // outlives the loss of the others.
 func (s *server) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.mesh.Run(ctx) })
-	g.Go(func() error {
+	s.open(ctx, g, "mesh", s.mesh.Run)
+	s.open(ctx, g, "control", func(ctx context.Context) error {
 		return control.Serve(ctx, Socket(s.cfg.RunDir), s, s.log.With("room", "control"))
 	})
 	g.Go(func() error {
@@ -216,6 +224,21 @@ func (s *server) run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// open runs a room. One that ends before its time ends the daemon, and says so before the others are swept along.
+func (s *server) open(ctx context.Context, g *errgroup.Group, name string, run func(context.Context) error) {
+	g.Go(func() error {
+		err := run(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			err = errors.New("it ended by itself")
+		}
+		s.log.Error("a room failed, the daemon ends", "room", name, "error", err)
+		return fmt.Errorf("%s: %w", name, err)
+	})
+}
+
 // upstairs starts what needs the replica.
 func (s *server) upstairs(ctx context.Context, g *errgroup.Group) error {
 	if _, err := s.slots.settle(ctx); err != nil {
@@ -224,8 +247,8 @@ func (s *server) upstairs(ctx context.Context, g *errgroup.Group) error {
 	if err := s.pods.move(netmesh.CIDR(netip.MustParsePrefix(s.cfg.PodCIDR), slotBits, s.slots.card.Slot)); err != nil {
 		return err
 	}
-	g.Go(func() error { return s.keyring.run(ctx) })
-	g.Go(func() error { return s.api.Run(ctx) })
+	s.open(ctx, g, "keyring", s.keyring.run)
+	s.open(ctx, g, "api", s.api.Run)
 	if !reached(ctx, s.api.Ready()) {
 		return nil
 	}

@@ -71,11 +71,11 @@ func (s *server) startNetwork(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	g.Go(func() error { return s.net.plane.Run(ctx) })
-	g.Go(func() error { return s.net.names.Run(ctx) })
-	g.Go(func() error { return s.net.proxy.Run(ctx) })
-	g.Go(func() error { return s.followServers(ctx) })
-	g.Go(func() error { return t.Run(ctx) })
+	s.open(ctx, g, "netmesh", s.net.plane.Run)
+	s.open(ctx, g, "dns", s.net.names.Run)
+	s.open(ctx, g, "ingress", s.net.proxy.Run)
+	s.open(ctx, g, "servers", s.followServers)
+	s.open(ctx, g, "traffic", t.Run)
 	return nil
 }
 

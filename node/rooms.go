@@ -65,8 +65,8 @@ func (s *server) startAgent(ctx context.Context, g *errgroup.Group) error {
 	}
 	s.serveAdmission()
 	door := streaming.New(streaming.Config{Listen: s.cfg.Streaming, TLS: s.api.StreamingTLS(), Engine: s.engine, Pods: s.agent, Log: s.log.With("room", "streaming")})
-	g.Go(func() error { return s.agent.Run(ctx) })
-	g.Go(func() error { return door.Run(ctx) })
+	s.open(ctx, g, "agent", s.agent.Run)
+	s.open(ctx, g, "streaming", door.Run)
 	return nil
 }
 
@@ -86,7 +86,7 @@ func (s *server) startControllers(ctx context.Context, g *errgroup.Group) error 
 	if err != nil {
 		return err
 	}
-	g.Go(func() error { return c.Run(ctx) })
+	s.open(ctx, g, "controllers", c.Run)
 	return nil
 }
 
@@ -103,7 +103,7 @@ func (s *server) startBinder(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	g.Go(func() error {
+	s.open(ctx, g, "binder", func(ctx context.Context) error {
 		volumes.start(ctx)
 		return b.Run(ctx)
 	})
