@@ -24,7 +24,7 @@ func (w *whole) running(app string) (names map[string]string) {
 	w.t.Helper()
 	l, err := w.client.CoreV1().Pods("shop").List(w.t.Context(), metav1.ListOptions{LabelSelector: "app=" + app})
 	if err != nil {
-		return nil // asked again
+		w.t.Fatal(err)
 	}
 	names = map[string]string{}
 	for _, p := range l.Items {
@@ -153,7 +153,7 @@ func TestTheWholeOverARealAPI(t *testing.T) {
 	}
 	w.await("the Deployment gone after its pods", func() bool {
 		_, err := c.AppsV1().Deployments("shop").Get(ctx, "web", metav1.GetOptions{})
-		return apierrors.IsNotFound(err) && w.running("web") != nil && len(w.running("web")) == 0
+		return apierrors.IsNotFound(err) && len(w.running("web")) == 0
 	})
 	if err := c.CoreV1().Namespaces().Delete(ctx, "shop", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)

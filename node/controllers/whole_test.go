@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
@@ -107,9 +108,7 @@ func startWhole(t *testing.T) *whole {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.client, err = kubernetes.NewForConfig(server.Loopback()); err != nil {
-		t.Fatal(err)
-	}
+	w.client = person(t, server, "https://"+ln.Addr().String())
 	w.run("controllers", c.Run)
 	w.run("binder", b.Run)
 	w.run("agents", w.agents)
@@ -122,6 +121,25 @@ func startWhole(t *testing.T) *whole {
 		}
 	})
 	return w
+}
+
+// person is a cluster-admin's client over mTLS.
+func person(t *testing.T, server *api.Server, url string) kubernetes.Interface {
+	t.Helper()
+	raw, err := server.Kubeconfig("admin", []string{"system:masters"}, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := clientcmd.RESTConfigFromKubeConfig(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.QPS = -1
+	c, err := kubernetes.NewForConfig(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // run ends what it started, in reverse order.
