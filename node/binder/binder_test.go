@@ -58,7 +58,7 @@ func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
 	}
 	b, err := New(Config{
 		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Mine: func(_, _, name string) bool { return s.mine(name) },
+		Mine: func(_, _, name string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.mine(name) },
 		Place: func(v placement.View, o placement.Options) placement.Plan {
 			if err := placement.Validate(v); err != nil {
 				t.Error(err)
@@ -125,6 +125,13 @@ func (s *stand) admit(ctx context.Context, node string, p *corev1.Pod) (bool, st
 		return false, "", ctx.Err()
 	}
 	return why == "", why, nil
+}
+
+// change lets a test change its hosts' minds, and read what they were asked.
+func (s *stand) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
 }
 
 func (s *stand) create(objects ...runtime.Object) {
@@ -213,7 +220,7 @@ func TestLeavesAloneWhatIsNotItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, nil, node("a", "4"))
 		defer func() { s.stop() }()
-		s.mine = func(name string) bool { return name != "foreign" }
+		s.change(func() { s.mine = func(name string) bool { return name != "foreign" } })
 		s.create(pod("foreign", "1"),
 			pod("gated", "1", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "g"}} }),
 			pod("other", "1", func(p *corev1.Pod) { p.Spec.SchedulerName = "mine" }),
@@ -228,19 +235,19 @@ func TestDeclinedPodGoesToTheNextCandidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, nil, node("a", "4"), node("b", "4"), node("c", "4"))
 		defer func() { s.stop() }()
-		s.decline["a"], s.silent["b"] = "its memory is taken", true
+		s.change(func() { s.decline["a"], s.silent["b"] = "its memory is taken", true })
 		s.create(pod("web", "1"))
 		time.Sleep(admitWithin)
 		s.settle()
 		if s.bound["web"] != "c" {
 			t.Fatalf("bound %v, asked %v", s.bound, s.asked)
 		}
-		s.decline["c"], s.silent["b"], s.decline["b"] = "full", false, "full"
+		s.change(func() { s.decline["c"], s.silent["b"], s.decline["b"] = "full", false, "full" })
 		s.create(pod("next", "1"))
 		if why := s.why("next"); !strings.Contains(why, "a declined: its memory is taken") || !strings.Contains(why, "c declined: full") {
 			t.Errorf("the pod says %q", why)
 		}
-		delete(s.decline, "b")
+		s.change(func() { delete(s.decline, "b") })
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if s.bound["next"] != "b" {
@@ -287,7 +294,7 @@ func TestFlightsAreClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, nil, node("a", "1"))
 		defer func() { s.stop() }()
-		s.silent["a"] = true
+		s.change(func() { s.silent["a"] = true })
 		s.create(pod("one", "1"))
 		s.create(pod("two", "1"))
 		if len(s.asked) != 1 || s.why("two") == "" {
