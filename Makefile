@@ -16,7 +16,9 @@ PACKAGES := docker.io nftables iproute2 util-linux busybox-static redis-server r
 GOLANGCI := v2.15.0
 LINTER   := .cache/bin/golangci-lint
 
-.PHONY: setup build demo test unit race stories bench lint linter lab clean
+KUBECTL := v1.37.2
+
+.PHONY: setup build clients demo test unit race stories bench lint linter lab clean
 
 ## setup: install what is missing of the machine (apt-get), and check the Go toolchain
 setup:
@@ -27,6 +29,12 @@ build:
 	@mkdir -p bin
 	go build -ldflags '$(LDFLAGS)' -o bin/orpheus ./cmd/orpheus
 	go build -ldflags '$(LDFLAGS)' -o bin/lab ./cmd/lab
+
+## clients: kubectl of another version and Helm, from upstream's source: the tests use them unmodified
+clients:
+	@mkdir -p bin/clients
+	cd .ci/clients/kubectl && go build -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBECTL) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37' -o ../../../bin/clients/kubectl .
+	cd .ci/clients/helm && go build -ldflags '-s -w' -o ../../../bin/clients/helm helm.sh/helm/v4/cmd/helm
 
 ## demo: three hosts, an application, a power cut; leaves it running
 demo: setup build
