@@ -133,7 +133,7 @@ func (a *Agent) wakeAll() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, w := range a.workers {
-		w.poke()
+		w.doubt("")
 	}
 }
 
@@ -142,7 +142,7 @@ func (a *Agent) onEvent(e docker.Event) {
 	w := a.workers[types.UID(e.PodUID)]
 	a.mu.Unlock()
 	if w != nil {
-		w.poke()
+		w.doubt(e.Container)
 	}
 }
 

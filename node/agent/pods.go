@@ -42,9 +42,7 @@ func (a *Agent) runPods(ctx context.Context) error {
 	}
 	a.synced.Store(true)
 	close(a.ready)
-	for _, pod := range left {
-		a.work(ctx, &workers, pod, true)
-	}
+	a.strays(ctx, &workers, pods.GetStore(), left)
 	others.Go(func() { a.cfg.Docker.Events(ctx, a.onEvent, a.wakeAll) })
 	a.beat(ctx, &workers, pods.GetStore())
 	return nil
@@ -66,10 +64,16 @@ func (a *Agent) beat(ctx context.Context, workers *sync.WaitGroup, store cache.S
 		if err != nil {
 			continue // the engine is away; its return wakes everybody
 		}
-		for _, pod := range known {
-			if _, wanted, _ := store.GetByKey(podName(pod)); !wanted {
-				a.work(ctx, workers, pod, true)
-			}
+		a.strays(ctx, workers, store, known)
+	}
+}
+
+// strays gives those of the pods found here that the API does not know a worker that ends them.
+func (a *Agent) strays(ctx context.Context, workers *sync.WaitGroup, store cache.Store, found []*v1.Pod) {
+	for _, pod := range found {
+		o, _, _ := store.GetByKey(podName(pod))
+		if known, ok := o.(*v1.Pod); !ok || known.UID != pod.UID {
+			a.work(ctx, workers, pod, true)
 		}
 	}
 }

@@ -110,13 +110,25 @@ func (s *sources) follow(ctx context.Context, k source) {
 		w, err := s.watch(ctx, k)
 		if err == nil {
 			pause = watchRetryMin
-			for range w.ResultChan() {
-				s.ringAll(k)
-			}
-			w.Stop()
+			s.listen(ctx, w, k)
 		}
 		after(ctx, pause)
 		pause = min(2*pause, watchRetryMax)
+	}
+}
+
+func (s *sources) listen(ctx context.Context, w watch.Interface, k source) {
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, ok := <-w.ResultChan():
+			if !ok {
+				return
+			}
+			s.ringAll(k)
+		}
 	}
 }
 

@@ -63,7 +63,10 @@ func (w *worker) stop(ctx context.Context, pod *v1.Pod, st stop, grace time.Dura
 			w.a.cfg.Log.Warn("container does not stop", "pod", podName(pod), "container", i.Of, "error", err)
 			after(ctx, troubleMost)
 		}
-		w.tell(ctx, func() { delete(w.stops, i.ID) })
+		w.tell(ctx, func() {
+			delete(w.stops, i.ID)
+			w.doubt(i.ID)
+		})
 	})
 }
 

@@ -31,9 +31,10 @@ type worker struct {
 	uid  types.UID
 	wake chan struct{} // one place: a wake that is not taken yet covers later ones
 
-	mu     sync.Mutex // guards the two below
+	mu     sync.Mutex // guards the three below
 	wished *v1.Pod
-	gone   bool // the API has no such pod
+	gone   bool            // the API has no such pod
+	doubts map[string]bool // containers whose state may have changed since it was asked for; "": all
 
 	stale    atomic.Bool // a source of the pod's files or variables changed
 	inbox    chan func() // run by the worker's goroutine
@@ -56,7 +57,7 @@ type worker struct {
 }
 
 func newWorker(a *Agent, pod *v1.Pod) *worker {
-	return &worker{a: a, uid: pod.UID, wake: make(chan struct{}, 1), inbox: make(chan func(), inboxSize),
+	return &worker{a: a, uid: pod.UID, wake: make(chan struct{}, 1), inbox: make(chan func(), inboxSize), doubts: map[string]bool{},
 		pulls: map[string]pull{}, troubles: map[string]trouble{}, hooks: map[string]bool{}, stops: map[string]*stopping{},
 		again: map[string]bool{}, watches: map[string]*probes.Watch{}, public: newPublisher(a.cfg.API, a.cfg.Log)}
 }
@@ -70,6 +71,29 @@ func (w *worker) wish(pod *v1.Pod, gone bool) {
 	w.gone = gone
 	w.mu.Unlock()
 	w.poke()
+}
+
+// doubt says that a container's remembered state is not to be trusted ("": no container's), and wakes the worker. Engines
+// tell of a container's end before their lists show it; only asking for the container itself waits for the truth.
+func (w *worker) doubt(id string) {
+	w.mu.Lock()
+	w.doubts[id] = true
+	w.mu.Unlock()
+	w.poke()
+}
+
+// trusted is what may be taken for known when the engine is asked next.
+func (w *worker) trusted() map[string]docker.Container {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := range w.doubts {
+		if id == "" {
+			clear(w.known)
+		}
+		delete(w.known, id)
+	}
+	clear(w.doubts)
+	return w.known
 }
 
 func (w *worker) poke() {
@@ -176,7 +200,7 @@ func (w *worker) sync(ctx context.Context) (done bool, next time.Time) {
 
 // look gathers the picture: what the engine has of the pod, and what this worker remembers.
 func (w *worker) look(ctx context.Context, pod *v1.Pod) (*sighting, error) {
-	all, err := w.a.cfg.Docker.List(ctx, w.known, labelUID+"="+string(w.uid))
+	all, err := w.a.cfg.Docker.List(ctx, w.trusted(), labelUID+"="+string(w.uid))
 	if err != nil {
 		return nil, err
 	}
