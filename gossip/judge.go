@@ -67,6 +67,8 @@ const (
 	failAfter    = 2500 * time.Millisecond
 	failChecks   = 4
 	excuse       = 15 * time.Second // for a daemon that said that it restarts
+	benefit      = 5 * time.Second  // of the excuse, in which it is not even suspected: its pods run on and serve
+	lastWords    = 2 * time.Second  // after its goodbye a daemon may still answer what was under way
 	pauseGap     = time.Second      // between two Steps: this process was frozen
 	maxStep      = 250 * time.Millisecond
 	slowSpan     = 3 * time.Second
@@ -177,7 +179,10 @@ func (j *judge) peer(id ID, now time.Time) *suspect {
 }
 
 func (p *suspect) answered(awake, pace time.Duration) {
-	p.silent, p.checks, p.excused = false, 0, 0
+	p.silent, p.checks = false, 0
+	if awake > p.excused-excuse+lastWords {
+		p.excused = 0
+	}
 	p.next = awake + pace
 }
 
@@ -268,6 +273,8 @@ func (j *judge) verdict(p *suspect) State {
 	switch {
 	case p.serf == hintLeft:
 		return Left
+	case p.state == Alive && j.awake < p.excused-(excuse-benefit):
+		return Alive
 	case p.state == Failed && p.serf != hintAlive && (p.silent || p.checks > 0):
 		return Failed
 	case p.serf != hintAlive && silence >= patience && p.checks >= failChecks && j.awake >= p.excused:

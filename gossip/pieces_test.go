@@ -114,21 +114,27 @@ func TestHostWithANewIdentitySupersedesItsOldOne(t *testing.T) {
 	all[0].await(old, Left, 5*time.Second)
 }
 
-func TestSettledAfterReconciling(t *testing.T) {
+func TestSettledAfterReconcilingAndAQuietMoment(t *testing.T) {
 	s, now := newSettling(), time.Unix(1_800_000_000, 0)
-	if !s.settled() {
+	if !s.settled(now) {
 		t.Error("a new mesh waits for somebody")
 	}
 	s.regained("b", now)
-	s.regained("c", now.Add(10*time.Second))
-	if s.settled() || s.done("b") || s.settled() {
+	s.regained("c", now.Add(time.Second))
+	s.done("b")
+	if later := now.Add(calmSpan + time.Second); s.settled(later) || s.expire(later) {
 		t.Error("settled before c was reconciled with")
 	}
-	if !s.done("c") || !s.settled() {
-		t.Error("not settled after both")
+	s.done("c")
+	if soon := now.Add(calmSpan); s.settled(soon) || s.expire(soon) {
+		t.Error("settled while the other end of the link may not have noticed yet")
 	}
-	s.regained("d", now)
-	if s.expire(now.Add(settleSpan-time.Second)) || !s.expire(now.Add(settleSpan)) || !s.settled() {
+	later := now.Add(calmSpan + time.Second)
+	if !s.settled(later) || !s.expire(later) || s.expire(later) {
+		t.Error("not settled after both and a quiet moment, or told twice")
+	}
+	s.regained("d", later)
+	if end := later.Add(settleSpan); s.expire(end.Add(-time.Second)) || !s.expire(end) || !s.settled(end) {
 		t.Error("the wait is bounded by 30 s")
 	}
 }

@@ -78,9 +78,7 @@ func (n *link) reconcile(ctx context.Context, id ID) {
 		return
 	}
 	m.rounds.done(id, start, m.holders())
-	if m.settling.done(id) {
-		m.wake()
-	}
+	m.settling.done(id)
 	m.setReady()
 }
 

@@ -5,16 +5,24 @@ import (
 	"time"
 )
 
-// settleSpan bounds how long a regained member that does not reconcile keeps us from destructive decisions.
-const settleSpan = 30 * time.Second
+const (
+	// settleSpan bounds how long a regained member that does not reconcile keeps us from destructive decisions.
+	settleSpan = 30 * time.Second
+	// calmSpan passes after the last member was regained, even if all are reconciled: the two ends of a healed link notice
+	// it seconds apart, and until both have, two servers may take themselves for the home of one object. What one of them
+	// deletes as surplus the other would replace. It covers the slowest redial of a fresh loss and a few heartbeats.
+	calmSpan = 5 * time.Second
+)
 
 // settling holds the regained members with which we have not reconciled yet.
 type settling struct {
-	mu      sync.Mutex // guards waiting
+	mu      sync.Mutex // guards all below
 	waiting map[ID]time.Time
+	calm    time.Time // not settled before
+	told    bool      // that we are settled
 }
 
-func newSettling() *settling { return &settling{waiting: make(map[ID]time.Time)} }
+func newSettling() *settling { return &settling{waiting: make(map[ID]time.Time), told: true} }
 
 func (s *settling) regained(id ID, now time.Time) {
 	s.mu.Lock()
@@ -22,35 +30,40 @@ func (s *settling) regained(id ID, now time.Time) {
 	if _, ok := s.waiting[id]; !ok {
 		s.waiting[id] = now.Add(settleSpan)
 	}
+	s.calm, s.told = now.Add(calmSpan), false
 }
 
-// done tells whether id was the last one that was waited for.
-func (s *settling) done(id ID) bool {
+// done stops waiting for id.
+func (s *settling) done(id ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.waiting[id]
 	delete(s.waiting, id)
-	return ok && len(s.waiting) == 0
 }
 
-// expire lets go of those that took too long and tells whether that settled us.
+// expire lets go of those that took too long and tells, once, that we are settled again.
 func (s *settling) expire(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := len(s.waiting)
 	for id, until := range s.waiting {
 		if !now.Before(until) {
 			delete(s.waiting, id)
 		}
 	}
-	return before > 0 && len(s.waiting) == 0
+	if s.told || !s.quiet(now) {
+		return false
+	}
+	s.told = true
+	return true
 }
 
-func (s *settling) settled() bool {
+func (s *settling) settled(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.waiting) == 0
+	return s.quiet(now)
 }
+
+// quiet is asked with s.mu held.
+func (s *settling) quiet(now time.Time) bool { return len(s.waiting) == 0 && !now.Before(s.calm) }
 
 func (s *settling) waitsFor(id ID) bool {
 	s.mu.Lock()

@@ -88,7 +88,7 @@ func (m *Mesh) Hold() (bool, string) {
 
 // Settled is false while a member that came back has not been reconciled with, for at most 30 s: until then a home must
 // do nothing destructive, for it may not know what the other side wrote.
-func (m *Mesh) Settled() bool { return m.settling.settled() }
+func (m *Mesh) Settled() bool { return m.settling.settled(time.Now()) }
 
 // Watch gives a channel that holds a wake after any change of Members, Slow, Hold or Settled. Wakes coalesce; the reader
 // looks at the whole picture. stop ends it.
