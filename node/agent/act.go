@@ -14,7 +14,11 @@ import (
 // goes on beside the worker.
 func (w *worker) act(ctx context.Context, s *sighting, p *plan) (acted bool) {
 	for _, st := range p.Stop {
-		w.stop(ctx, s.Pod, st, graceDuration(s.Pod))
+		grace := graceDuration(s.Pod)
+		if st.Grace != nil {
+			grace = time.Duration(*st.Grace) * time.Second
+		}
+		w.stop(ctx, s.Pod, st, grace)
 	}
 	for _, c := range p.Pull {
 		w.pull(ctx, s.Pod, c)

@@ -15,11 +15,11 @@ const cordonTimeout = 2 * time.Second
 // free is what this host had left besides the pod; reason says why not. It may be called from any goroutine.
 func (a *Agent) Admit(pod *v1.Pod) (ok bool, free Resources, reason string) {
 	now, capacity := time.Now(), amounts(a.host.allocatable())
-	if !a.synced.Load() {
-		return false, Resources{}, "this host is starting and does not know yet what runs on it"
-	}
 	if trouble := a.host.trouble(); trouble != "" {
 		return false, Resources{}, trouble
+	}
+	if !a.synced.Load() {
+		return false, Resources{}, "this host is starting and does not know yet what runs on it"
 	}
 	if a.cordoned(pod) {
 		return false, a.ledger.free(capacity, now), "node is cordoned"

@@ -103,6 +103,7 @@ func (w *worker) erase(ctx context.Context, pod *v1.Pod) (done bool, next time.T
 		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &w.uid}})
 	switch {
 	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		w.erased = true
 		return false, time.Now().Add(relist)
 	default:
 		w.a.cfg.Log.Warn("pod not deleted", "pod", podName(pod), "error", err)

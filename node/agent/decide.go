@@ -32,7 +32,8 @@ type start struct {
 type stop struct {
 	Instance instance
 	Why      string
-	Again    bool // it is to be restarted whatever the restart policy says
+	Again    bool   // it is to be restarted whatever the restart policy says
+	Grace    *int64 // seconds, where a probe has its own; else the pod's
 }
 
 type waiting struct{ Reason, Message string }
@@ -201,9 +202,9 @@ func (p *plan) watch(s *sighting, c *v1.Container, cur *instance) {
 	case cur.Hash != specHash(c):
 		p.stop(s, *cur, fmt.Sprintf("Container %s definition changed, will be restarted", c.Name), true)
 	case pr.Startup == probes.Failure:
-		p.stop(s, *cur, fmt.Sprintf("Container %s failed startup probe, will be restarted", c.Name), true)
+		p.stopUnwell(s, *cur, "startup", c.StartupProbe)
 	case pr.Liveness == probes.Failure:
-		p.stop(s, *cur, fmt.Sprintf("Container %s failed liveness probe, will be restarted", c.Name), true)
+		p.stopUnwell(s, *cur, "liveness", c.LivenessProbe)
 	}
 }
 
@@ -269,16 +270,24 @@ func (p *plan) backOffImage(s *sighting, c *v1.Container, t *trouble) {
 
 // Reasons of images, as the field knows them.
 const (
-	reasonErrImagePull  = "ErrImagePull"
-	reasonNeverPull     = "ErrImageNeverPull"
-	reasonInvalidImage  = "InvalidImageName"
-	reasonConfigError   = "CreateContainerConfigError"
-	reasonCreateError   = "CreateContainerError"
-	reasonRunError      = "RunContainerError"
+	reasonErrImagePull = "ErrImagePull"
+	reasonNeverPull    = "ErrImageNeverPull"
+	reasonInvalidImage = "InvalidImageName"
+	reasonConfigError  = "CreateContainerConfigError"
+	reasonCreateError  = "CreateContainerError"
+	reasonRunError     = "RunContainerError"
 )
 
 func (p *plan) stop(s *sighting, i instance, why string, again bool) {
 	if !s.Stopping[i.ID] {
 		p.Stop = append(p.Stop, stop{Instance: i, Why: why, Again: again})
+	}
+}
+
+func (p *plan) stopUnwell(s *sighting, i instance, kind string, probe *v1.Probe) {
+	before := len(p.Stop)
+	p.stop(s, i, fmt.Sprintf("Container %s failed %s probe, will be restarted", i.Of, kind), true)
+	if len(p.Stop) > before && probe != nil {
+		p.Stop[before].Grace = probe.TerminationGracePeriodSeconds
 	}
 }

@@ -22,6 +22,7 @@ import (
 const (
 	nodeCheck    = 3 * time.Second // how often engine and machine are looked at
 	nodeBeat     = 5 * time.Minute // how often a status is written that did not change
+	infoPeriod   = 15 * time.Second
 	imagesPeriod = time.Minute
 	imagesMost   = 50
 )
@@ -51,6 +52,7 @@ type reporter struct {
 	images  []v1.ContainerImage
 	imaged  time.Time
 	engine  docker.Info
+	asked   time.Time
 }
 
 func (r *reporter) report(ctx context.Context) error {
@@ -82,16 +84,14 @@ func (r *reporter) report(ctx context.Context) error {
 
 // look asks the engine how it is; its silence is the node's trouble.
 func (r *reporter) look(ctx context.Context) {
-	info, err := r.a.cfg.Docker.Info(ctx)
+	err := r.ask(ctx)
 	why := ""
 	if err != nil {
 		why = "Docker Engine does not answer: " + err.Error()
-	} else {
-		r.engine = info
 	}
 	if r.a.host.setTrouble(why) {
 		if why == "" {
-			r.a.cfg.Log.Info("engine answers", "version", info.Version)
+			r.a.cfg.Log.Info("engine answers", "version", r.engine.Version)
 			r.a.wakeAll()
 		} else {
 			r.a.cfg.Log.Error("engine does not answer", "error", err)
@@ -102,6 +102,18 @@ func (r *reporter) look(ctx context.Context) {
 			r.images, r.imaged = nodeImages(all), time.Now()
 		}
 	}
+}
+
+// ask is a ping most times; a full answer, which needs the engine's locks, from time to time and after a trouble.
+func (r *reporter) ask(ctx context.Context) error {
+	if time.Since(r.asked) < infoPeriod && r.a.host.trouble() == "" {
+		return r.a.cfg.Docker.Ping(ctx)
+	}
+	info, err := r.a.cfg.Docker.Info(ctx)
+	if err == nil {
+		r.engine, r.asked = info, time.Now()
+	}
+	return err
 }
 
 // nodeImages lists the largest images.

@@ -16,6 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
+
+	"github.com/orpheus-mesh/orpheus/node/docker"
 )
 
 // runPods takes over what runs, follows the API's pods of this host and gives each a worker.
@@ -106,6 +109,9 @@ func (a *Agent) work(ctx context.Context, workers *sync.WaitGroup, pod *v1.Pod, 
 	if !ok {
 		w = newWorker(a, pod)
 		a.workers[pod.UID] = w
+		if !gone && pod.Status.StartTime != nil && !podutil.IsPodTerminal(pod) {
+			a.ledger.book(pod) // it has its place already, before anybody new
+		}
 		workers.Go(func() {
 			w.run(ctx)
 			a.mu.Lock()
@@ -122,15 +128,28 @@ func (a *Agent) work(ctx context.Context, workers *sync.WaitGroup, pod *v1.Pod, 
 // it takes, and gives what is known of these pods.
 func (a *Agent) takeOver(ctx context.Context) ([]*v1.Pod, error) {
 	for {
-		pods, err := a.leftovers(ctx)
+		all, err := a.cfg.Docker.List(ctx, nil)
 		if err == nil {
-			return pods, nil
+			a.adopt(all)
+			return a.leftovers(ctx)
 		}
 		a.cfg.Log.Warn("engine not reachable, pods wait", "error", err)
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-time.After(time.Second):
+		}
+	}
+}
+
+// adopt keeps the addresses of the sandboxes that run.
+func (a *Agent) adopt(all []docker.Container) {
+	for _, c := range all {
+		i := instanceOf(c)
+		if addr := i.address(); addr.IsValid() && i.Of == "" {
+			if err := a.cfg.Net.Adopt(c.Labels[labelUID], addr); err != nil {
+				a.cfg.Log.Warn("address of a running pod not adopted", "pod", c.Labels[labelNamespace]+"/"+c.Labels[labelPod], "address", addr, "error", err)
+			}
 		}
 	}
 }
@@ -143,15 +162,9 @@ func (a *Agent) leftovers(ctx context.Context) ([]*v1.Pod, error) {
 	}
 	found := map[types.UID]*v1.Pod{}
 	for _, c := range all {
-		i := instanceOf(c)
 		uid := types.UID(c.Labels[labelUID])
 		if found[uid] == nil {
 			found[uid] = a.remembered(uid, c.Labels)
-		}
-		if addr := i.address(); addr.IsValid() && i.Of == "" {
-			if err := a.cfg.Net.Adopt(string(uid), addr); err != nil {
-				a.cfg.Log.Warn("address of a running pod not adopted", "pod", podName(found[uid]), "address", addr, "error", err)
-			}
 		}
 	}
 	onDisk, err := a.volumes.Pods()

@@ -45,7 +45,10 @@ func newPublisher(api kubernetes.Interface, log *slog.Logger) *publisher {
 func (p *publisher) set(pod *v1.Pod, st v1.PodStatus) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.pod == nil && p.written != nil && apiequality.Semantic.DeepEqual(*p.written, st) {
+	if p.written == nil && p.pod == nil { // a new life: the API has what the last one wrote
+		p.written = pod.Status.DeepCopy()
+	}
+	if p.pod == nil && apiequality.Semantic.DeepEqual(*p.written, st) {
 		return
 	}
 	pod = pod.DeepCopy()

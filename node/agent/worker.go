@@ -53,6 +53,7 @@ type worker struct {
 	told     *v1.PodStatus // the status that was decided last
 	released bool          // sandbox, address and volumes were given back
 	admitted bool
+	erased   bool // the API was told to forget the pod
 	public   *publisher
 }
 
@@ -168,6 +169,9 @@ func (w *worker) sync(ctx context.Context) (done bool, next time.Time) {
 	next = time.Now().Add(relist)
 	for range rounds {
 		pod, gone := w.wanted()
+		if gone && w.erased {
+			return true, next
+		}
 		if gone && !w.a.cfg.MayForget() {
 			return false, time.Now().Add(engineRetry)
 		}
