@@ -31,7 +31,7 @@ func newCommand() *cobra.Command {
 	flags.IntVar(&l.cfg.Net, "net", 0, "region r is the network 10.(net+r).0.0/24 (default 200)")
 	root.AddCommand(l.up(), l.down(), l.add(), l.status(), l.mem(), l.exec(), l.docker(), l.start(), l.stop(), l.kill())
 	root.AddCommand(l.faults()...)
-	root.AddCommand(l.image(), loadCommand(), l.demo())
+	root.AddCommand(l.image(), loadCommand(), l.demo(), l.figures())
 	return root
 }
 
