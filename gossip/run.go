@@ -173,6 +173,10 @@ func (n *link) turned(c change) {
 		m.clocks.drop(c.peer)
 		n.hangUp(c.peer)
 		m.settling.done(c.peer)
+	case Suspect:
+		if c.from != Alive { // what it runs counts again from here on, and may be surplus
+			m.settling.regained(c.peer, time.Now())
+		}
 	case Alive:
 		n.supersede(k)
 		if c.from == Failed || c.from == Left || !m.rounds.met(c.peer) {
