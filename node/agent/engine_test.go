@@ -6,6 +6,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -27,6 +28,12 @@ func TestEngine(t *testing.T) {
 		{"what is missing is named, and found when it comes", missing},
 		{"ConfigMaps are renewed, Secrets stay in memory", files},
 		{"the grace is granted and not exceeded", graceful},
+		{"memory has a bound", outOfMemory},
+		{"processes are shared and orphans reaped", sharedProcesses},
+		{"security is as asked", secured},
+		{"logs, exec, attach and port-forward", streams},
+		{"the host's own network", hostNetwork},
+		{"a claim without a volume gets one here", localClaim},
 		{"a restart of the daemon restarts nothing", restart},
 	} {
 		ok := t.Run(one.name, func(t *testing.T) {
@@ -246,4 +253,81 @@ func restart(t *testing.T, b *bench) {
 	}
 	b.delete("kept", 0)
 	b.gone("kept", string(kept.UID))
+}
+
+func outOfMemory(t *testing.T, b *bench) {
+	p := b.pod("hungry", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{{Name: "c", Command: sh("exec tail /dev/zero"),
+		Resources: v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceMemory: resource.MustParse("20Mi"), v1.ResourceCPU: resource.MustParse("500m")}}}}})
+	p = b.untilPod("hungry", "failed", 20*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
+	if end := p.Status.ContainerStatuses[0].State.Terminated; end.Reason != "OOMKilled" || end.ExitCode != 137 {
+		t.Errorf("status: %s", describe(p))
+	}
+	b.delete("hungry", 0)
+	b.gone("hungry", string(p.UID))
+}
+
+func sharedProcesses(t *testing.T, b *bench) {
+	p := b.pod("shared", v1.PodSpec{ShareProcessNamespace: ptr(true), Containers: []v1.Container{
+		{Name: "a", Command: sh("(sh -c 'sleep 0.2' &) ; sleep 600")}, {Name: "b", Command: sh("sleep 601")}}})
+	b.untilPod("shared", "ready", 15*time.Second, ready)
+	b.until("the orphan is reaped", 5*time.Second, func() bool { return !strings.Contains(b.exec("shared", "a", "ps", "-o", "stat,args"), "sleep 0.2") })
+	got := b.exec("shared", "a", "ps", "-o", "pid,stat,args")
+	if !strings.Contains(got, "/pause") || !strings.Contains(got, "sleep 601") || strings.Contains(got, " Z") {
+		t.Errorf("processes:\n%s", got)
+	}
+	b.delete("shared", 0)
+	b.gone("shared", string(p.UID))
+}
+
+func secured(t *testing.T, b *bench) {
+	p := b.pod("secure", v1.PodSpec{SecurityContext: &v1.PodSecurityContext{RunAsNonRoot: ptr(true), Sysctls: []v1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "80"}}},
+		Containers: []v1.Container{
+			{Name: "root", Command: sh("sleep 600")},
+			{Name: "c", Command: sh("sleep 600"), SecurityContext: &v1.SecurityContext{RunAsUser: ptr(int64(1234)), RunAsGroup: ptr(int64(2345)), ReadOnlyRootFilesystem: ptr(true),
+				AllowPrivilegeEscalation: ptr(false), Capabilities: &v1.Capabilities{Drop: []v1.Capability{"ALL"}, Add: []v1.Capability{"NET_BIND_SERVICE"}}}}}})
+	p = b.untilPod("secure", "one runs", 15*time.Second, func(p *v1.Pod) bool {
+		return len(p.Status.ContainerStatuses) == 2 && p.Status.ContainerStatuses[1].State.Running != nil
+	})
+	if w := p.Status.ContainerStatuses[0].State.Waiting; w == nil || w.Reason != "CreateContainerConfigError" || !strings.Contains(w.Message, "runAsNonRoot") {
+		t.Errorf("status: %s", describe(p))
+	}
+	got := b.exec("secure", "c", "sh", "-c", "id -u; id -g; touch /x 2>&1; grep -E 'NoNewPrivs|CapBnd' /proc/self/status; cat /proc/sys/net/ipv4/ip_unprivileged_port_start")
+	for _, want := range []string{"1234\n2345\n", "Read-only file system", "NoNewPrivs:\t1", "CapBnd:\t0000000000000400", "\n80\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("lacks %q: %s", want, got)
+		}
+	}
+	b.delete("secure", 0)
+	b.gone("secure", string(p.UID))
+}
+
+func hostNetwork(t *testing.T, b *bench) {
+	p := b.pod("host", v1.PodSpec{HostNetwork: true, Containers: []v1.Container{{Name: "c", Command: sh("mkdir /tmp/w; httpd -f -p 127.0.0.1:18080 -h /tmp/w"),
+		ReadinessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromInt32(18080)}}}}}})
+	p = b.untilPod("host", "ready", 15*time.Second, ready)
+	if p.Status.PodIP != "127.0.0.1" || p.Status.HostIP != "127.0.0.1" {
+		t.Errorf("status: %s", describe(p))
+	}
+	b.delete("host", 0)
+	b.gone("host", string(p.UID))
+}
+
+func localClaim(t *testing.T, b *bench) {
+	claims := b.api.CoreV1().PersistentVolumeClaims("ns")
+	if _, err := claims.Create(t.Context(), &v1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "data", UID: "uid-data"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"writer", "reader"} {
+		p := b.pod(name, v1.PodSpec{Volumes: []v1.Volume{{Name: "d", VolumeSource: v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}},
+			Containers: []v1.Container{{Name: "c", Command: sh("echo " + name + " >> /d/who; sleep 600"), VolumeMounts: []v1.VolumeMount{{Name: "d", MountPath: "/d"}}}}})
+		b.untilPod(name, "ready", 15*time.Second, ready)
+		if name == "reader" {
+			b.until("the words of both", 5*time.Second, func() bool { return b.exec(name, "c", "cat", "/d/who") == "writer\nreader\n" })
+		}
+		b.delete(name, 0)
+		b.gone(name, string(p.UID))
+	}
+	if c, err := claims.Get(t.Context(), "data", metav1.GetOptions{}); err != nil || c.Status.Phase != v1.ClaimBound || c.Spec.VolumeName == "" {
+		t.Errorf("claim: %+v %v", c, err)
+	}
 }

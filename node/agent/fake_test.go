@@ -259,9 +259,13 @@ func (f *fakeEngine) Events(ctx context.Context, each func(docker.Event), lost f
 	f.mu.Unlock()
 }
 
-func (f *fakeEngine) Exec(context.Context, string, []string, docker.Streams) (int, error) { return 0, nil }
+func (f *fakeEngine) Exec(context.Context, string, []string, docker.Streams) (int, error) {
+	return 0, nil
+}
 
-func (f *fakeEngine) Logs(context.Context, string, docker.LogOptions, io.Writer, io.Writer) error { return nil }
+func (f *fakeEngine) Logs(context.Context, string, docker.LogOptions, io.Writer, io.Writer) error {
+	return nil
+}
 
 func (f *fakeEngine) Image(_ context.Context, ref string) (docker.Image, error) {
 	unlock, err := f.lock()
@@ -317,7 +321,9 @@ type fakeNet struct {
 	next     byte
 }
 
-func newFakeNet() *fakeNet { return &fakeNet{addrs: map[string]netip.Addr{}, attached: map[string]netip.Addr{}} }
+func newFakeNet() *fakeNet {
+	return &fakeNet{addrs: map[string]netip.Addr{}, attached: map[string]netip.Addr{}}
+}
 
 func (n *fakeNet) Assign(uid string) (netip.Addr, error) {
 	n.mu.Lock()

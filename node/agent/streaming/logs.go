@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	_ "k8s.io/kubernetes/pkg/apis/core/install" // teaches the codec PodLogOptions
 
 	"github.com/orpheus-mesh/orpheus/node/docker"
 )
