@@ -96,6 +96,13 @@ func TestStory(t *testing.T) {
 		check(t, err)
 		check(t, s.Return(ctx, cut.Victim))
 	})
+	act("a restart of the daemon is not noticed", func(t *testing.T) {
+		r, err := s.Restart(ctx, 50, "s1", []string{"s2", "s3", "s4"})
+		check(t, err)
+		if r.Failed > 0 {
+			t.Errorf("%d of %d requests failed: %v", r.Failed, r.Sent, r.Reasons)
+		}
+	})
 	act("a crashed container is restarted", func(t *testing.T) { check(t, s.Crash(ctx, hosts[0])) })
 	act("a rolling update and its undo lose no request", func(t *testing.T) {
 		for _, undo := range []bool{false, true} {
