@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"github.com/orpheus-mesh/orpheus/cmd/lab/bed"
 	"github.com/orpheus-mesh/orpheus/cmd/lab/figures"
@@ -40,6 +42,7 @@ type measure func(ctx context.Context, l *figures.Lab) (*figures.Result, error)
 
 // taken raises the lab and takes figures, one after the other. One that fails does not keep the others from being taken.
 func (m *measurements) taken(cmd *cobra.Command, app bool, all ...measure) error {
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // its complaints about daemons that were killed are what is counted
 	lab, err := m.raise(cmd, app)
 	if err != nil {
 		return err

@@ -84,6 +84,7 @@ func (l *Lab) config(ctx context.Context, host string) (*rest.Config, error) {
 	}
 	c, err := l.M.REST(ctx, host)
 	if err == nil {
+		c.WarningHandler = rest.NoWarnings{} // every kind is asked for, the deprecated ones too
 		l.configs[host] = c
 	}
 	return c, err
