@@ -36,7 +36,6 @@ type Config struct {
 	Backend   string   // auto, host-gw or vxlan
 	Reserved  []string // resources kept from pods: cpu=100m,memory=256Mi
 	Labels    []string // labels of the node: key=value
-	Taints    []string // taints of the node: key=value:Effect
 	AccessLog string   // file of the ingress access log, "-" for standard output, "" for none
 	Debug     bool     // log at debug level
 }

@@ -47,7 +47,6 @@ func nodeFlags(f *pflag.FlagSet) {
 	f.String("backend", d.Backend, "how pods of different servers reach one another: auto, host-gw or vxlan")
 	f.StringSlice("reserved", nil, "resources kept from pods, for example cpu=100m,memory=256Mi")
 	f.StringSlice("label", nil, "label of the node, key=value; may be repeated")
-	f.StringSlice("taint", nil, "taint of the node, key=value:Effect; may be repeated")
 	f.String("access-log", "", "file of the ingress access log, - for standard output")
 	f.Bool("debug", false, "log at debug level")
 }
@@ -75,8 +74,7 @@ func load(cmd *cobra.Command) (node.Config, error) {
 		Streaming: v.GetString("streaming-listen"), HTTP: v.GetString("http-listen"), HTTPS: v.GetString("https-listen"),
 		PodCIDR: v.GetString("pod-cidr"), Services: v.GetString("service-cidr"), Domain: v.GetString("domain"),
 		MDNS: v.GetBool("mdns"), Backend: v.GetString("backend"), Reserved: v.GetStringSlice("reserved"),
-		Labels: v.GetStringSlice("label"), Taints: v.GetStringSlice("taint"),
-		AccessLog: v.GetString("access-log"), Debug: v.GetBool("debug"),
+		Labels: v.GetStringSlice("label"), AccessLog: v.GetString("access-log"), Debug: v.GetBool("debug"),
 	}, nil
 }
 
