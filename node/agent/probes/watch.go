@@ -108,9 +108,15 @@ func (w *Watch) loop(ctx context.Context, kind string, p *v1.Probe, result *Resu
 	if !sleep(ctx, first) {
 		return
 	}
-	var t tally
 	tick := time.NewTicker(period)
 	defer tick.Stop()
+	if !w.old && kind != "Liveness" && !w.eager(ctx, p, period) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	var t tally
 	for ctx.Err() == nil {
 		ok, said, err := w.ask.Check(ctx, w.target, p)
 		if ctx.Err() != nil {
@@ -127,6 +133,26 @@ func (w *Watch) loop(ctx context.Context, kind string, p *v1.Probe, result *Resu
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+		}
+	}
+}
+
+const (
+	eagerPause = 50 * time.Millisecond // after the first answer, doubled after each
+	eagerSpan  = 2 * time.Second       // or the period, where that is shorter
+)
+
+// eager asks a container that was only just started until it gives a good answer, which the caller asks for again to
+// count it, or until it is as old as a period: most programs need a moment to listen, and a whole period lost on that
+// moment is a whole period without the pod. What fails here neither counts nor is told.
+func (w *Watch) eager(ctx context.Context, p *v1.Probe, period time.Duration) bool {
+	end := time.Now().Add(min(period, eagerSpan))
+	for pause := eagerPause; ; pause *= 2 {
+		if ok, _, err := w.ask.Check(ctx, w.target, p); ok && err == nil {
+			return true
+		}
+		if time.Now().Add(pause).After(end) || !sleep(ctx, pause) {
+			return false
 		}
 	}
 }

@@ -60,7 +60,7 @@ func tcp(delay, period, failures int32) *v1.Probe {
 		InitialDelaySeconds: delay, PeriodSeconds: period, SuccessThreshold: 1, FailureThreshold: failures}
 }
 
-func TestReadinessIsAskedAtOnceAndThenEveryPeriod(t *testing.T) {
+func TestReadinessIsAskedEagerlyAndThenEveryPeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &v1.Container{ReadinessProbe: tcp(0, 10, 1)}
 		w, p, unwell := start(t, c, nil, func(_ *v1.Probe, age time.Duration) (bool, error) { return age >= 10*time.Second, nil })
@@ -73,9 +73,33 @@ func TestReadinessIsAskedAtOnceAndThenEveryPeriod(t *testing.T) {
 		if got := w.Standing().Readiness; got != Success {
 			t.Errorf("after a good answer: %v", got)
 		}
-		if want := []time.Duration{0, 10 * time.Second}; !slices.Equal(p.asked, want) {
+		ms := time.Millisecond
+		if want := []time.Duration{0, 50 * ms, 150 * ms, 350 * ms, 750 * ms, 1550 * ms, 10 * time.Second}; !slices.Equal(p.asked, want) {
 			t.Errorf("asked at %v, want %v", p.asked, want)
 		}
+		if len(*unwell) != 0 {
+			t.Errorf("told of a container that was only starting: %q", *unwell)
+		}
+	})
+}
+
+func TestAContainerThatNeedsAMomentIsReadyAfterThatMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &v1.Container{ReadinessProbe: tcp(0, 10, 1)}
+		w, _, _ := start(t, c, nil, func(_ *v1.Probe, age time.Duration) (bool, error) { return age >= 100*time.Millisecond, nil })
+		time.Sleep(150*time.Millisecond + 1)
+		synctest.Wait()
+		if got := w.Standing().Readiness; got != Success {
+			t.Errorf("at 150 ms: %v", got)
+		}
+	})
+}
+
+func TestWhatFailsAfterTheFirstPeriodIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, unwell := start(t, &v1.Container{ReadinessProbe: tcp(0, 10, 1)}, nil, func(*v1.Probe, time.Duration) (bool, error) { return false, nil })
+		time.Sleep(10*time.Second + 1)
+		synctest.Wait()
 		if len(*unwell) != 1 || (*unwell)[0] != "Readiness probe failed: said so" {
 			t.Errorf("told: %q", *unwell)
 		}
