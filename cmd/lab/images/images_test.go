@@ -110,6 +110,22 @@ func TestDockerfileFromLocalBinary(t *testing.T) {
 	if out := docker("run", "--rm", "--network", "none", "orpheus:local", "version"); !strings.Contains(out, "orpheus") {
 		t.Errorf("version says %q", out)
 	}
+	state := t.TempDir()
+	socket := b.Socket("1")
+	// What --privileged would give, but for CAP_SYS_RESOURCE, which nested machines deny.
+	docker("run", "--detach", "--name", "orpheus", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE",
+		"--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined", "--network", "host", "--pid", "host",
+		"--volume", socket+":/var/run/docker.sock", "--volume", state+":/var/lib/orpheus", "orpheus:local", "up", "--name", "boxed", "--mdns=false")
+	defer docker("rm", "--force", "orpheus")
+	said := ""
+	for range 300 { // it answers within a second or two; the machine may be busy
+		out, _ := exec.Command("docker", "-H", "unix://"+socket, "exec", "orpheus", "/orpheus", "status", "--json").Output()
+		if said = string(out); strings.Contains(said, `"Ready":true`) {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("a daemon in a container says of itself: %q; its log: %s", said, docker("logs", "--tail", "20", "orpheus"))
 }
 
 func TestUnknownImage(t *testing.T) {
