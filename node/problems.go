@@ -3,9 +3,12 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 
@@ -26,7 +29,7 @@ func (s *server) problems(ctx context.Context) (out []control.Problem) {
 	add("container engine", s.engine.Ping(ctx), "start Docker Engine, or name its address with --docker; this node runs no new pods until then")
 	add("replica", s.mesh.Store().Health(), "free space on the data directory or repair its disk; reads and running pods go on")
 	if name := s.mesh.Store().Quarantined(); name != "" {
-		add("replica", fmt.Errorf("the database was corrupt and lies in %s; it was rebuilt from peers", name), "check the disk, then remove that file")
+		add("replica", fmt.Errorf("the database was corrupt and lies in %s; it was rebuilt from peers", name), "check the disk; pods here that the mesh does not know keep running until you remove that file and restart the daemon")
 	}
 	if hold, why := s.mesh.Hold(); hold {
 		add("mesh", fmt.Errorf("%s", why), "check this server's link; decisions about others wait meanwhile")
@@ -34,16 +37,55 @@ func (s *server) problems(ctx context.Context) (out []control.Problem) {
 	if s.mesh.Slow() {
 		add("mesh", fmt.Errorf("this server answers late, so it takes no decisions about others"), "look for a starved CPU or a bad link")
 	}
-	for _, m := range s.mesh.Members() {
-		if m.State == gossip.Failed || m.State == gossip.Suspect {
-			add("server "+m.Name, fmt.Errorf("%s for %s", m.State, time.Since(m.Since).Round(time.Second)),
-				"bring it back; if it will not come back, `orpheus fence "+m.Name+"` replaces its pinned pods")
-		}
-	}
+	out = append(out, s.absences(ctx)...)
 	if n := len(s.mesh.Store().Siblings()); n > 0 {
 		add("objects", fmt.Errorf("%d object(s) were changed by two people at the same time", n), "see `orpheus conflicts` and write them once more")
 	}
 	return append(out, s.roomProblems()...)
+}
+
+// absences are the servers that are missed, and those that a person fenced.
+func (s *server) absences(ctx context.Context) (out []control.Problem) {
+	fenced := s.fencedNodes(ctx)
+	for _, m := range s.mesh.Members() {
+		if m.State != gossip.Failed && m.State != gossip.Suspect {
+			continue
+		}
+		if card, ok := s.roster.ByName(m.Name); ok && card.ID != m.ID {
+			continue // the former life of a server that was set up anew
+		}
+		p := control.Problem{What: "server " + m.Name, Why: fmt.Sprintf("%s for %s", m.State, time.Since(m.Since).Round(time.Second)),
+			Mend: "bring it back; if it will not come back, `orpheus fence " + m.Name + "` replaces its pinned pods"}
+		if since, ok := fenced[m.Name]; ok {
+			p.Why += "; fenced since " + since + ": its pinned pods are replaced"
+			p.Mend = "bring it back, then give it work again with `orpheus fence --lift " + m.Name + "`"
+			delete(fenced, m.Name)
+		}
+		out = append(out, p)
+	}
+	for _, name := range slices.Sorted(maps.Keys(fenced)) {
+		out = append(out, control.Problem{What: "server " + name, Why: "fenced since " + fenced[name] + ", so it gets no pods",
+			Mend: "if it is well, `orpheus fence --lift " + name + "`"})
+	}
+	return out
+}
+
+// fencedNodes tells since when, by name; none while the API is not served yet.
+func (s *server) fencedNodes(ctx context.Context) map[string]string {
+	since := map[string]string{}
+	if !s.ready.Load() {
+		return since
+	}
+	nodes, err := s.admin.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return since
+	}
+	for _, n := range nodes.Items {
+		if at, ok := n.Annotations[FenceAnnotation]; ok {
+			since[n.Name] = at
+		}
+	}
+	return since
 }
 
 // readable shows a stored object to a person, or says why it can't.

@@ -71,8 +71,9 @@ func (s *server) startAgent(ctx context.Context, g *errgroup.Group) error {
 		Client: s.api.Loopback(), Docker: s.engine, Net: s.pods, Images: depot{s.depot}, NodeName: s.cfg.Name, Addr: s.addr,
 		Region: s.cfg.Region, Zone: s.cfg.Zone, Labels: labels, Dir: filepath.Join(s.cfg.DataDir, "agent"), ClusterDomain: s.cfg.Domain,
 		StreamPort: int32(netip.MustParseAddrPort(s.cfg.Streaming).Port()), Reserved: reserved, Version: Version(),
-		MayForget: s.mesh.Settled, Dead: func(uid types.UID) bool { return s.mesh.Store().Tombstoned(string(uid)) },
-		Log: s.log.With("room", "agent"),
+		MayForget: s.mesh.Settled, Rebuilt: func() bool { return s.mesh.Store().Quarantined() != "" },
+		Dead: func(uid types.UID) bool { return s.mesh.Store().Tombstoned(string(uid)) },
+		Log:  s.log.With("room", "agent"),
 	})
 	if err != nil {
 		return err

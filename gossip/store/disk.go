@@ -94,6 +94,15 @@ func openDisk(dir string, now time.Time) (d *disk, s *saved, quarantined string,
 	return d, s, quarantined, cause, err
 }
 
+// movedAside finds the newest corrupt file of an earlier life in dir; "" where there is none.
+func movedAside(dir string) string {
+	found, err := filepath.Glob(filepath.Join(dir, "store.db.corrupt-*")) // sorted, and so by time
+	if err != nil || len(found) == 0 {
+		return ""
+	}
+	return found[len(found)-1]
+}
+
 // loadDisk opens and reads the whole file. bbolt panics on some damage, and a file cut short faults: both mean corrupt.
 func loadDisk(path string) (d *disk, s *saved, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))

@@ -154,6 +154,31 @@ func TestCorruptFileIsQuarantined(t *testing.T) {
 	}
 }
 
+func TestALossIsToldUntilSomebodyLooked(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "store.db"), []byte("not a database at all"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func() string {
+		s, err := Open(Config{Dir: dir, Self: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		return s.Quarantined()
+	}
+	first := open()
+	if again := open(); first == "" || again != first {
+		t.Fatalf("told %q, in the next life %q", first, again)
+	}
+	if err := os.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	if q := open(); q != "" {
+		t.Fatalf("still told: %q", q)
+	}
+}
+
 func flip(t *testing.T, path, text string) {
 	b, err := os.ReadFile(path)
 	if err != nil {

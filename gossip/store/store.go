@@ -68,6 +68,9 @@ func Open(cfg Config) (*Store, error) {
 	if quarantined != "" {
 		cfg.Log.Error("the store's file is corrupt and was moved aside; peers will fill a new one", "moved_to", quarantined, "cause", cause)
 	}
+	if quarantined == "" {
+		quarantined = movedAside(cfg.Dir)
+	}
 	st := &Store{
 		cfg: cfg, log: cfg.Log, disk: d, quarantined: quarantined, cur: &batch{},
 		in: make(chan event, maxBacklog), stopped: make(chan struct{}), waiters: map[uint64]chan result{},
@@ -457,7 +460,8 @@ func (s *Store) Health() error {
 	return nil
 }
 
-// Quarantined is the path to which Open moved a corrupt file, or "".
+// Quarantined is the path to which this or an earlier Open moved a corrupt file, for as long as somebody leaves it there,
+// or "". A store that lost its file may lack what no peer had: that it does not know an object proves nothing.
 func (s *Store) Quarantined() string { return s.quarantined }
 
 // Root is the fingerprint of all durable records, tombstones included, and their number. Equal stores have equal roots.

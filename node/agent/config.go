@@ -80,6 +80,8 @@ type Config struct {
 	// MayForget tells that this node's replica has caught up with its peers: containers whose pods it does not know may be
 	// stopped. nil means always.
 	MayForget func() bool
+	// Rebuilt tells that the replica lost what it knew: that it lacks a pod proves nothing then, only Dead does. nil: never.
+	Rebuilt func() bool
 	// Dead tells that the object of that UID was deleted for certain. nil means that nobody knows.
 	Dead func(types.UID) bool
 	Log  *slog.Logger

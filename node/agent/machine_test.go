@@ -30,6 +30,8 @@ type machine struct {
 	agent  *Agent
 	stop   func()
 	may    bool
+	lost   bool // the replica lost what it knew
+	dead   types.UID
 }
 
 func inMachine(t *testing.T, story func(t *testing.T, m *machine)) {
@@ -62,7 +64,8 @@ func (m *machine) statusOnly(a clienttesting.Action) (bool, runtime.Object, erro
 func (m *machine) start() {
 	m.t.Helper()
 	a, err := New(Config{API: m.api, Docker: m.engine, Net: m.net, Images: m.engine, NodeName: "host", Addr: netip.MustParseAddr("192.0.2.1"),
-		Dir: m.dir, MaxPods: 5, MayForget: func() bool { return m.may }, Log: slog.New(slog.DiscardHandler)})
+		Dir: m.dir, MaxPods: 5, MayForget: func() bool { return m.may },
+		Rebuilt: func() bool { return m.lost }, Dead: func(uid types.UID) bool { return uid == m.dead }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -387,6 +390,30 @@ func TestUnknownContainersLiveUntilTheReplicaIsSettled(t *testing.T) {
 		m.settle(time.Minute)
 		if got := m.engine.running("uid-p"); len(got) != 0 || len(m.net.addrs) != 0 {
 			t.Errorf("left: %v %v", got, m.net.addrs)
+		}
+	})
+}
+
+func TestAReplicaThatLostItsMemoryEndsNoPods(t *testing.T) {
+	inMachine(t, func(t *testing.T, m *machine) {
+		for _, name := range []string{"p", "q"} {
+			m.pod(name, one("c"))
+			m.settle(time.Second)
+		}
+		m.stop()
+		for _, name := range []string{"p", "q"} {
+			if err := m.api.CoreV1().Pods("ns").Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.lost, m.dead = true, "uid-q"
+		m.start()
+		m.settle(10 * time.Minute)
+		if got := m.engine.running("uid-p"); got["c"] != 1 {
+			t.Errorf("stopped without proof: %v", got)
+		}
+		if got := m.engine.running("uid-q"); len(got) != 0 {
+			t.Errorf("known dead, and left: %v", got)
 		}
 	})
 }

@@ -172,7 +172,7 @@ func (w *worker) sync(ctx context.Context) (done bool, next time.Time) {
 		if gone && w.erased {
 			return true, next
 		}
-		if gone && !w.a.cfg.MayForget() {
+		if gone && !w.mayForget() {
 			return false, time.Now().Add(engineRetry)
 		}
 		s, err := w.look(ctx, pod)
@@ -200,6 +200,15 @@ func (w *worker) sync(ctx context.Context) (done bool, next time.Time) {
 		}
 	}
 	return false, time.Now()
+}
+
+// mayForget tells that the pod's absence from the API is proof enough to end what runs of it.
+func (w *worker) mayForget() bool {
+	c := &w.a.cfg
+	if !c.MayForget() {
+		return false
+	}
+	return c.Rebuilt == nil || !c.Rebuilt() || c.Dead != nil && c.Dead(w.uid)
 }
 
 // look gathers the picture: what the engine has of the pod, and what this worker remembers.
