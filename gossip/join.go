@@ -8,11 +8,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/sec"
 )
 
 // The join, on a stream that libp2p has encrypted and on which both peer IDs are proven:
@@ -110,19 +112,31 @@ func knock(ctx context.Context, cfg Config, self identity, t token) (joinAnswer,
 	}
 	reason := dialError(err)
 	if !cfg.MDNS {
-		return answer, fmt.Errorf("%w (%w)", ErrUnreachable, reason)
+		return answer, noneOf(ErrUnreachable, reason)
 	}
 	cfg.Log.Info("the token's addresses do not answer; looking on the local link", "error", reason)
 	answer, err = knockNearby(ctx, cfg, self, t)
 	if errors.Is(err, ErrUnreachable) {
-		err = fmt.Errorf("%w (%w)", err, reason)
+		err = noneOf(err, reason)
 	}
 	return answer, err
 }
 
+// noneOf tells a server that answers under another identity, as after an address changed hands, from silence.
+func noneOf(err, reason error) error {
+	if errors.Is(reason, ErrWrongMesh) {
+		return reason
+	}
+	return fmt.Errorf("%w (%w)", err, reason)
+}
+
 // dialError keeps libp2p's account of all dials to one line.
 func dialError(err error) error {
-	text := err.Error()
+	var other sec.ErrPeerIDMismatch
+	if errors.As(err, &other) {
+		return fmt.Errorf("%w (at the token's address answers %s, the token was made by %s)", ErrWrongMesh, other.Actual, other.Expected)
+	}
+	text := strings.Join(strings.Fields(err.Error()), " ")
 	return errors.New(text[:min(len(text), 300)])
 }
 
