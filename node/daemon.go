@@ -119,6 +119,9 @@ func (s *server) Images() ([]control.Image, error) { return s.depot.List() }
 
 // Fence writes the durable fact that what runs on a node is lost, or takes it back.
 func (s *server) Fence(ctx context.Context, node string, lift bool) error {
+	if _, ok := s.roster.ByName(node); !ok {
+		return fmt.Errorf("node %s: no server of the mesh is called so; `orpheus members` lists them", node)
+	}
 	state, _ := s.sight.Host(node)
 	if !lift && state == gossip.Alive {
 		return fmt.Errorf("node %s is in sight: drain it (orpheus kubectl drain %s) instead of fencing it", node, node)

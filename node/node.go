@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -224,6 +225,11 @@ func (s *server) run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// settingOf is the setting of the address that a room cannot be without.
+func settingOf(room string) string {
+	return map[string]string{"mesh": "listen", "api": "api-listen", "streaming": "streaming-listen"}[room]
+}
+
 // open runs a room. One that ends before its time ends the daemon, and says so before the others are swept along.
 func (s *server) open(ctx context.Context, g *errgroup.Group, name string, run func(context.Context) error) {
 	g.Go(func() error {
@@ -233,6 +239,8 @@ func (s *server) open(ctx context.Context, g *errgroup.Group, name string, run f
 			return nil
 		case err == nil:
 			err = errors.New("it ended by itself")
+		case errors.Is(err, syscall.EADDRINUSE) && settingOf(name) != "":
+			err = fmt.Errorf("%w: free the address or set %s to another", err, settingOf(name))
 		}
 		s.log.Error("a room failed, the daemon ends", "room", name, "error", err)
 		return fmt.Errorf("%s: %w", name, err)
