@@ -69,6 +69,8 @@ func roster() []controller {
 		{"service-account-controller", makeServiceAccount},
 		{"root-ca-cert-publisher", makeRootCA},
 		{disruptionController, makeDisruption},
+		{"resourcequota-controller", makeQuota},
+		{"clusterrole-aggregation-controller", makeAggregation},
 		{garbageCollector, makeGarbageCollector},
 		{podCollector, makeFence},
 	}

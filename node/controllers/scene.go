@@ -73,6 +73,8 @@ func (s *scene) addOwn(c Config, client kubernetes.Interface) {
 	add("batch/cronjobs", &batchv1.CronJob{}, source(batch.CronJobs("").List, batch.CronJobs("").Watch), func() object { return &batchv1.CronJob{} })
 	ns, pdb := client.CoreV1().Namespaces(), client.PolicyV1().PodDisruptionBudgets("")
 	add("core/namespaces", &corev1.Namespace{}, source(ns.List, ns.Watch), func() object { return &corev1.Namespace{} })
+	quotas := client.CoreV1().ResourceQuotas("")
+	add("core/resourcequotas", &corev1.ResourceQuota{}, source(quotas.List, quotas.Watch), func() object { return &corev1.ResourceQuota{} })
 	add("policy/poddisruptionbudgets", &policyv1.PodDisruptionBudget{}, source(pdb.List, pdb.Watch), func() object { return &policyv1.PodDisruptionBudget{} })
 }
 

@@ -30,6 +30,7 @@ func slimPod(o object) {
 		NodeName: s.NodeName, Hostname: s.Hostname, Subdomain: s.Subdomain, SetHostnameAsFQDN: s.SetHostnameAsFQDN,
 		HostNetwork: s.HostNetwork, RestartPolicy: s.RestartPolicy, ReadinessGates: s.ReadinessGates,
 		TerminationGracePeriodSeconds: s.TerminationGracePeriodSeconds, ActiveDeadlineSeconds: s.ActiveDeadlineSeconds,
+		PriorityClassName: s.PriorityClassName, Overhead: s.Overhead, // quotas read these, and the resources below
 		Containers: slimContainers(s.Containers), InitContainers: slimContainers(s.InitContainers),
 	}
 }
@@ -37,7 +38,7 @@ func slimPod(o object) {
 func slimContainers(in []corev1.Container) []corev1.Container {
 	out := make([]corev1.Container, len(in))
 	for i, c := range in {
-		out[i] = corev1.Container{Name: c.Name, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
+		out[i] = corev1.Container{Name: c.Name, Ports: c.Ports, RestartPolicy: c.RestartPolicy, Resources: c.Resources}
 	}
 	return out
 }
