@@ -158,7 +158,9 @@ func (s *Stage) podUIDs(ctx context.Context, host string) (map[types.UID]bool, e
 	}
 	out := map[types.UID]bool{}
 	for _, p := range list.Items {
-		out[p.UID] = true
+		if p.DeletionTimestamp == nil { // what an earlier story left is on its way out already
+			out[p.UID] = true
+		}
 	}
 	return out, nil
 }
