@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
@@ -247,9 +248,12 @@ func (s *server) open(ctx context.Context, g *errgroup.Group, name string, run f
 	})
 }
 
-// upstairs starts what needs the replica.
+// upstairs starts what needs the replica. One that takes no writes at the moment (a full disk, a clock that is off) is read
+// all the same: what could not be written is tried again later, here or on another server.
 func (s *server) upstairs(ctx context.Context, g *errgroup.Group) error {
-	if _, err := s.slots.settle(ctx); err != nil {
+	if err := s.slots.settle(ctx); errors.Is(err, store.ErrReadOnly) {
+		s.log.Warn("this server's card is not written yet", "error", err)
+	} else if err != nil {
 		return err
 	}
 	if err := s.pods.move(netmesh.CIDR(netip.MustParsePrefix(s.cfg.PodCIDR), slotBits, s.slots.card.Slot)); err != nil {
@@ -263,7 +267,9 @@ func (s *server) upstairs(ctx context.Context, g *errgroup.Group) error {
 	if err := s.keepKubeconfig(); err != nil {
 		return err
 	}
-	if err := furnish(ctx, s.admin); err != nil {
+	if err := furnish(ctx, s.admin); apierrors.IsServiceUnavailable(err) {
+		s.log.Warn("the objects that every mesh has are not looked after", "error", err)
+	} else if err != nil {
 		return err
 	}
 	return s.rooms(ctx, g)

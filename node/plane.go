@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
@@ -93,31 +95,42 @@ func (s *server) followServers(ctx context.Context) error {
 	members, stop := s.mesh.Watch()
 	defer stop()
 	g.Go(func() error {
+		again := time.NewTimer(serversRetry)
+		again.Stop()
+		defer again.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-members:
 			case <-wake:
+			case <-again.C:
 			}
-			if err := s.drawServers(ctx); err != nil {
-				s.log.Error("routes to other servers not updated", "error", err)
+			if err := s.drawServers(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("this server's own slot is not in order yet", "error", err)
+				again.Reset(serversRetry)
 			}
 		}
 	})
 	return g.Wait()
 }
 
+// serversRetry is the pause after a card that could not be written or a pod that could not be renumbered.
+const serversRetry = 5 * time.Second
+
+// drawServers draws the routes to all servers whatever becomes of this server's own card and pods, which are tried again.
 func (s *server) drawServers(ctx context.Context) error {
-	changed, err := s.slots.settle(ctx)
-	if err != nil {
-		return err
+	err := s.slots.settle(ctx)
+	s.drawRoutes()
+	if !s.slots.numbered {
+		numbering := s.renumber(ctx)
+		s.slots.numbered = numbering == nil
+		err = errors.Join(err, numbering)
 	}
-	if changed {
-		if err := s.renumber(ctx); err != nil {
-			return err
-		}
-	}
+	return err
+}
+
+func (s *server) drawRoutes() {
 	left := map[gossip.ID]bool{}
 	for _, m := range s.mesh.Members() {
 		left[m.ID] = m.State == gossip.Left
@@ -136,7 +149,6 @@ func (s *server) drawServers(ctx context.Context) error {
 		p.Self = netmesh.Node{ID: string(s.mesh.Self().ID), Name: s.cfg.Name, Addr: s.addr, PodCIDR: netmesh.CIDR(pods, slotBits, s.slots.card.Slot)}
 		p.ClusterCIDR, p.ServiceCIDR, p.Nodes = pods, netip.MustParsePrefix(s.cfg.Services), nodes
 	})
-	return nil
 }
 
 func (n *network) update(change func(*netmesh.Picture)) {

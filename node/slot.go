@@ -16,23 +16,26 @@ type registrar struct {
 	pods   netip.Prefix
 	log    *slog.Logger
 	card   roster.Card
-	wake   chan struct{}
+
+	numbered bool // every pod here was seen to have an address of the present slot
 }
 
-// settle claims a slot against all claims known now and publishes the card. It tells whether the slot changed.
-func (r *registrar) settle(ctx context.Context) (changed bool, err error) {
+// settle claims a slot against all claims known now and publishes the card. The slot is this server's also where the card
+// could not be published: then settle again.
+func (r *registrar) settle(ctx context.Context) error {
 	if own, ok := r.roster.ByID(r.card.ID); ok && r.card.SlotSince.IsZero() {
 		r.card.Slot, r.card.SlotSince = own.Slot, own.SlotSince // what a former life of the daemon claimed
 	}
 	slot, changed, err := netmesh.Claim(r.pods, slotBits, string(r.card.ID), r.claims())
 	if err != nil {
-		return false, err
+		return err
 	}
 	if changed || r.card.SlotSince.IsZero() {
 		r.log.Info("slot of the pod network claimed", "slot", slot, "before", r.card.Slot)
-		r.card.Slot, r.card.SlotSince, changed = slot, time.Now().UTC().Truncate(time.Millisecond), true
+		r.card.Slot, r.card.SlotSince = slot, time.Now().UTC().Truncate(time.Millisecond)
+		r.numbered = false
 	}
-	return changed, r.roster.Publish(ctx, r.card)
+	return r.roster.Publish(ctx, r.card)
 }
 
 // claims are the slots of all servers as their cards claim them.
