@@ -12,6 +12,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -23,15 +24,17 @@ const (
 )
 
 // publisher writes one pod's status to the API beside its worker, so that a slow disk does not hold up a start. Only the
-// latest status counts; one equal to what was written is not written again.
+// latest status counts; one equal to what was written is not written again, unless somebody else wrote over it since: the
+// replica takes the newest status of two servers, and the other one may have started from an older one than ours.
 type publisher struct {
 	api  kubernetes.Interface
 	log  *slog.Logger
 	wake chan struct{}
 
-	mu      sync.Mutex // guards the three below
+	mu      sync.Mutex // guards what follows
 	pod     *v1.Pod    // with the status to write; nil: nothing to do
 	written *v1.PodStatus
+	stored  *v1.Pod       // as the API answered the last write; nil: unknown
 	idle    chan struct{} // closed while there is nothing to do
 }
 
@@ -48,7 +51,7 @@ func (p *publisher) set(pod *v1.Pod, st v1.PodStatus) {
 	if p.written == nil && p.pod == nil { // a new life: the API has what the last one wrote
 		p.written = pod.Status.DeepCopy()
 	}
-	if p.pod == nil && apiequality.Semantic.DeepEqual(*p.written, st) {
+	if p.pod == nil && apiequality.Semantic.DeepEqual(*p.written, st) && !p.overwritten(pod) {
 		return
 	}
 	pod = pod.DeepCopy()
@@ -61,6 +64,16 @@ func (p *publisher) set(pod *v1.Pod, st v1.PodStatus) {
 	case p.wake <- struct{}{}:
 	default:
 	}
+}
+
+// overwritten tells that the API has a newer status than the one that we wrote last. An older pod than that write left
+// behind tells nothing: the watch has not caught up. mu is held.
+func (p *publisher) overwritten(pod *v1.Pod) bool {
+	if p.stored == nil {
+		return false
+	}
+	newer, err := resourceversion.CompareResourceVersion(pod.ResourceVersion, p.stored.ResourceVersion)
+	return err == nil && newer > 0 && !apiequality.Semantic.DeepEqual(pod.Status, p.stored.Status)
 }
 
 // flush waits until everything is written, or ctx ends.
@@ -89,7 +102,7 @@ func (p *publisher) run(ctx context.Context) {
 			if pod == nil {
 				break
 			}
-			err := p.write(ctx, pod)
+			stored, err := p.write(ctx, pod)
 			if ctx.Err() != nil {
 				return
 			}
@@ -100,46 +113,49 @@ func (p *publisher) run(ctx context.Context) {
 				continue
 			}
 			pause = writeRetryMin
-			p.done(pod)
+			p.done(pod, stored)
 		}
 	}
 }
 
-func (p *publisher) done(pod *v1.Pod) {
+func (p *publisher) done(pod, stored *v1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.written = pod.Status.DeepCopy()
+	p.written, p.stored = pod.Status.DeepCopy(), stored
 	if p.pod == pod {
 		p.pod = nil
 		close(p.idle)
 	}
 }
 
-// write puts the status on the pod as the API has it now. A pod that is gone, or another one of the same name, needs none.
-func (p *publisher) write(ctx context.Context, pod *v1.Pod) error {
+// write puts the status on the pod as the API has it now, and returns that. A pod that is gone, or another one of the same
+// name, needs none.
+func (p *publisher) write(ctx context.Context, pod *v1.Pod) (stored *v1.Pod, err error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	pods := p.api.CoreV1().Pods(pod.Namespace)
 	next := pod
 	for range conflictsMost {
-		_, err := pods.UpdateStatus(ctx, next, metav1.UpdateOptions{})
+		stored, err := pods.UpdateStatus(ctx, next, metav1.UpdateOptions{})
 		switch {
-		case err == nil, apierrors.IsNotFound(err):
-			return nil
+		case err == nil:
+			return stored, nil
+		case apierrors.IsNotFound(err):
+			return nil, nil
 		case !apierrors.IsConflict(err):
-			return err
+			return nil, err
 		}
 		now, err := pods.Get(ctx, pod.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) || err == nil && now.UID != pod.UID {
-			return nil
+			return nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		next = now.DeepCopy()
 		next.Status = mergeForeign(*pod.Status.DeepCopy(), &now.Status)
 	}
-	return fmt.Errorf("pod %s changes all the time: %d conflicts in a row", podName(pod), conflictsMost)
+	return nil, fmt.Errorf("pod %s changes all the time: %d conflicts in a row", podName(pod), conflictsMost)
 }
 
 // ours are the conditions that the agent writes; others belong to whoever wrote them.
