@@ -81,7 +81,9 @@ func (c *core) apply(now time.Time, e *entry, ev event, recs []*Record) {
 	c.reveal()
 	a := &answer{id: ev.id, key: e.key}
 	if ev.write.Op == Delete {
-		a.obj = last
+		if a.obj = last; last == nil {
+			a.obj = ev.write.Base // gossip brought our own delete back before the home's answer
+		}
 	}
 	c.emit(effect{answer: a})
 	if c.cfg.Class(e.key.Kind) != Local {
@@ -99,7 +101,7 @@ func (c *core) settled(now time.Time, p *proposed) {
 	e := c.entry(w.ev.write.Key)
 	e.busy = false
 	switch {
-	case p.err != nil && !slices.Equal(e.version(), w.ev.base):
+	case p.err != nil && !slices.Equal(e.version(), w.ev.base) && !c.counts(w.recs):
 		c.refuse(w.ev, ErrConflict)
 	case p.err != nil || p.verdict == accepted:
 		c.apply(now, e, w.ev, w.recs)
@@ -115,6 +117,17 @@ func (c *core) settled(now time.Time, p *proposed) {
 		c.refuse(w.ev, p.verdict.err())
 	}
 	c.resume(now, w.ev.write.Key)
+}
+
+// counts tells that all of these records are here already: the home accepted them, and gossip was quicker than its answer,
+// which got lost.
+func (c *core) counts(recs []*Record) bool {
+	for _, r := range recs {
+		if _, here := c.set.get(r); !here {
+			return false
+		}
+	}
+	return true
 }
 
 // resume lets the writes go on that waited for a proposal.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -51,6 +52,40 @@ func TestHomeOutOfReach(t *testing.T) {
 	a, b := m.add(t, "a"), m.add(t, "b")
 	o := put(t, a, Write{Key: pod("x"), Body: []byte("1")})
 	eventually(t, b, pod("x"), func(x *Object) bool { return x != nil && x.UID == o.UID })
+}
+
+// TestHomesAnswerIsLost: the home accepts and tells everybody, its answer alone gets lost. That is no conflict.
+func TestHomesAnswerIsLost(t *testing.T) {
+	m := newMesh()
+	m.home = "a"
+	m.add(t, "a")
+	cfg := m.config("b", t.TempDir())
+	ask := cfg.Propose
+	var b *Store
+	cfg.Propose = func(ctx context.Context, home string, frame []byte) ([]byte, error) {
+		recs, err := decodeFrame(frame)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := ask(ctx, home, frame); err != nil {
+			return nil, err
+		}
+		for {
+			if _, here := b.set.Load().get(recs[0]); here || ctx.Err() != nil {
+				return nil, errors.New("lost on its way")
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	b = start(t, cfg)
+	m.mu.Lock()
+	m.nodes["b"] = b
+	m.mu.Unlock()
+	o := put(t, b, Write{Key: pod("x"), Body: []byte("1")})
+	o = put(t, b, Write{Key: pod("x"), Base: o, Body: []byte("2")})
+	if last := put(t, b, Write{Key: pod("x"), Base: o, Op: Delete}); string(last.Bodies[Intent]) != "2" {
+		t.Errorf("the deleted one was %s", describe(last))
+	}
 }
 
 // eventually waits for a view by its events.
