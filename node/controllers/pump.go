@@ -38,6 +38,12 @@ func (p *pump) run() {
 	again.Stop()
 	defer again.Stop()
 	var owed wake
+	owing := false
+	defer func() {
+		if owing { // the next watch goes on where this one ends, without a list: it has to look again, too
+			p.view.refresh(owed)
+		}
+	}()
 	for {
 		ok := true
 		select {
@@ -47,9 +53,12 @@ func (p *pump) run() {
 			ok = open && p.follow(e)
 		case w := <-p.view.wake:
 			owed.poke = owed.poke || w.poke
-			ok = p.refresh(&owed, again)
+			ok, owing = p.refresh(owed, again)
 		case <-again.C:
-			ok = p.refresh(&owed, again)
+			ok, owing = p.refresh(owed, again)
+		}
+		if !owing {
+			owed = wake{}
 		}
 		if !ok {
 			return
@@ -76,34 +85,33 @@ func (p *pump) follow(e watch.Event) bool {
 	return p.send(events)
 }
 
-// refresh lists again where it must; when the list fails it keeps the old watch and tries a little later.
-func (p *pump) refresh(owed *wake, again *time.Timer) bool {
+// refresh lists again where it must; when the list fails it keeps the old watch and tries a little later: then it still
+// owes the wake.
+func (p *pump) refresh(owed wake, again *time.Timer) (ok, owing bool) {
 	v := p.view
 	if !v.hides {
 		v.mu.Lock()
 		events := v.again(owed.poke)
 		v.mu.Unlock()
-		*owed = wake{}
-		return p.send(events)
+		return p.send(events), false
 	}
 	_, items, rv, err := v.fetch(p.ctx, metav1.ListOptions{})
 	if err != nil {
 		again.Reset(v.retry)
-		return p.ctx.Err() == nil
+		return p.ctx.Err() == nil, true
 	}
 	p.options.ResourceVersion = rv
 	next, err := v.source.WatchWithContext(p.ctx, p.options)
 	if err != nil {
 		again.Reset(v.retry)
-		return p.ctx.Err() == nil
+		return p.ctx.Err() == nil, true
 	}
 	p.inner.Stop()
 	p.inner = next
 	v.mu.Lock()
 	events := append(v.replace(items, rv, owed.poke), v.bookmark())
 	v.mu.Unlock()
-	*owed = wake{}
-	return p.send(events)
+	return p.send(events), false
 }
 
 func (p *pump) send(events []watch.Event) bool {
