@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,6 +99,31 @@ func TestADeploymentLivesThroughEveryVerb(t *testing.T) {
 	}
 	if got := strings.Join(seen, " "); got != "ADDED MODIFIED MODIFIED MODIFIED DELETED" {
 		t.Errorf("a watcher saw %s", got)
+	}
+}
+
+// A Job names itself by UID in its selector and in its pods' labels: an update passes validation only where that is the UID that
+// the store gave it.
+func TestAJobNamesItselfByItsUID(t *testing.T) {
+	w := start(t, onDisk(t))
+	c := w.admin(t).BatchV1().Jobs("default")
+	made := must(c.Create(t.Context(), &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "sum"}, Spec: batchv1.JobSpec{
+		Template: v1.PodTemplateSpec{Spec: v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{{Name: "c", Image: "busybox"}}}},
+	}}, metav1.CreateOptions{}))(t)
+	read := must(c.Get(t.Context(), "sum", metav1.GetOptions{}))(t)
+	changed := must(c.Patch(t.Context(), "sum", types.MergePatchType, []byte(`{"spec":{"backoffLimit":0}}`), metav1.PatchOptions{}))(t)
+	for what, j := range map[string]*batchv1.Job{"created": made, "read": read, "changed": changed} {
+		uid := string(j.UID)
+		if j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel] != uid || j.Spec.Template.Labels[batchv1.ControllerUidLabel] != uid || j.Spec.Template.Labels["controller-uid"] != uid {
+			t.Errorf("as %s, UID %s, selects %v, labels its pods %v", what, uid, j.Spec.Selector.MatchLabels, j.Spec.Template.Labels)
+		}
+	}
+	own := &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.ControllerUidLabel: "mine"}}
+	manual := must(c.Create(t.Context(), &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "manual"}, Spec: batchv1.JobSpec{ManualSelector: ptr.To(true), Selector: own,
+		Template: v1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: own.MatchLabels}, Spec: v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{{Name: "c", Image: "busybox"}}}},
+	}}, metav1.CreateOptions{}))(t)
+	if got := manual.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel]; got != "mine" {
+		t.Errorf("a selector of the user's own became %q", got)
 	}
 }
 

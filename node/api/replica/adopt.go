@@ -8,19 +8,20 @@ import (
 
 // adopt puts the store's UID where upstream's strategy wrote the registry's random one into the object itself, before the
 // store gave it the one that is the same on every node. Only Jobs do so: their selector and their pods' labels name the
-// Job by UID, and validation refuses every later update of a Job that names another.
-func adopt(obj runtime.Object, random, uid types.UID) {
+// Job by UID, and validation refuses every later update of a Job that names another. The random UID is not stored, but
+// where the selector is not the user's own, what stands there is it.
+func adopt(obj runtime.Object, uid types.UID) {
 	job, ok := obj.(*batch.Job)
-	if !ok || random == uid || random == "" {
+	if !ok || job.Spec.Selector == nil || job.Spec.ManualSelector != nil && *job.Spec.ManualSelector {
 		return
 	}
-	labels := []map[string]string{job.Spec.Template.Labels, job.Labels}
-	if job.Spec.Selector != nil {
-		labels = append(labels, job.Spec.Selector.MatchLabels)
+	random := job.Spec.Selector.MatchLabels[batch.ControllerUidLabel]
+	if random == "" || random == string(uid) {
+		return
 	}
-	for _, l := range labels {
+	for _, l := range []map[string]string{job.Labels, job.Spec.Template.Labels, job.Spec.Selector.MatchLabels} {
 		for _, name := range []string{batch.LegacyControllerUidLabel, batch.ControllerUidLabel} {
-			if l[name] == string(random) {
+			if l[name] == random {
 				l[name] = string(uid)
 			}
 		}

@@ -53,7 +53,7 @@ func (k *Kind) decode(o *store.Object) (*decoded, error) {
 		d.notes = lay(obj, m, beside)
 	}
 	if !k.keepUIDs {
-		adopt(obj, m.GetUID(), types.UID(o.UID))
+		adopt(obj, types.UID(o.UID))
 		m.SetUID(types.UID(o.UID))
 	}
 	m.SetResourceVersion(strconv.FormatUint(uint64(o.Rev), 10))
