@@ -127,7 +127,7 @@ func editScenes() []scene {
 			a.ok(`kubectl patch deployment patched --type=merge -p '{"spec":{"replicas":1},"metadata":{"labels":{"app":null}}}'`, `patched`)
 			a.ok("kubectl get deployment patched -o jsonpath='{.spec.replicas}|{.metadata.labels}'", `^1\|$`)
 			a.ok(`kubectl patch deployment patched --type=json -p '[{"op":"test","path":"/spec/replicas","value":1},{"op":"replace","path":"/spec/replicas","value":0}]'`, `patched`)
-			a.no(`kubectl patch deployment patched --type=json -p '[{"op":"test","path":"/spec/replicas","value":7},{"op":"replace","path":"/spec/replicas","value":3}]'`, `testing value /spec/replicas failed`)
+			a.no(`kubectl patch deployment patched --type=json -p '[{"op":"test","path":"/spec/replicas","value":7},{"op":"replace","path":"/spec/replicas","value":3}]'`, `The request is invalid`)
 			a.ok(`kubectl patch deployment patched -p '{"spec":{"replicas":0}}'`, `patched \(no change\)`)
 			a.ok(`kubectl patch deployment patched --subresource=scale --type=merge -p '{"spec":{"replicas":1}}'`, `patched`)
 			a.ok("kubectl get deployment patched --subresource=scale -o jsonpath='{.kind} {.spec.replicas}'", `^Scale 1$`)
@@ -136,7 +136,7 @@ func editScenes() []scene {
 		{"edit", func(a *actor) {
 			a.file("c.yaml", named(settings, "edited"))
 			a.ok("kubectl apply -f c.yaml")
-			a.ok(`KUBE_EDITOR="sed -i s/\"1\"/\"ninety\"/" kubectl edit configmap edited`, `configmap/edited edited`)
+			a.ok(`KUBE_EDITOR="sed -i s/kept:.*/kept:\ ninety/" kubectl edit configmap edited`, `configmap/edited edited`)
 			a.ok("kubectl get configmap edited -o jsonpath='{.data.kept}'", `^ninety$`)
 			a.ok(`KUBE_EDITOR=true kubectl edit configmap edited`, `Edit cancelled, no changes made`)
 			a.ok(`KUBE_EDITOR="sed -i s/ninety/hundred/" kubectl edit configmap edited -o json`, `edited`)

@@ -4,7 +4,7 @@ package clients
 func logScenes() []scene {
 	return []scene{
 		{"logs", func(a *actor) {
-			a.ok("kubectl logs talker -c main", `\Afirst line\n`, `^to stderr$`, `^tick 1$`)
+			a.ok("kubectl logs talker -c main", `^first line$`, `^to stderr$`, `^tick 1$`)
 			a.ok("kubectl logs talker", `Defaulted container "main" out of: main, side`, `^first line$`)
 			a.ok("kubectl logs talker -c side", `\Aaside\n\z`)
 			a.ok("kubectl logs talker -c main --tail=1", `\Atick \d+\n\z`)

@@ -1,9 +1,21 @@
 package clients
 
+import "context"
+
+// restore puts a host back into service after the scene, whatever came of it.
+func (a *actor) restore() {
+	a.t.Cleanup(func() {
+		a.ctx = context.WithoutCancel(a.ctx)
+		a.run("kubectl uncordon $THIRD; kubectl taint nodes $THIRD mood-; kubectl label node $THIRD disk-; kubectl delete poddisruptionbudget guard --ignore-not-found")
+		a.run("kubectl delete deployment drained budgeted --ignore-not-found --wait=false; kubectl delete pod kept-out driven-out fended-off choosy bare --ignore-not-found --grace-period=1 --timeout=20s")
+	})
+}
+
 // nodeScenes take hosts out of service and back. They play alone: other scenes' pods would feel them.
 func nodeScenes() []scene {
 	return []scene{
 		{"cordon and uncordon", func(a *actor) {
+			a.restore()
 			a.ok("kubectl cordon $THIRD", `node/`+a.third+` cordoned`)
 			a.ok("kubectl cordon $THIRD", `already cordoned`)
 			a.ok("kubectl get nodes", `^`+a.third+` +Ready,SchedulingDisabled `)
@@ -14,20 +26,22 @@ func nodeScenes() []scene {
 			a.ok("kubectl delete pod kept-out --wait=false")
 		}},
 		{"taint", func(a *actor) {
+			a.restore()
 			a.apply("p", onHost("$THIRD", "driven-out"))
 			a.ok("kubectl wait --for=condition=Ready pod/driven-out --timeout=30s")
 			a.ok("kubectl taint nodes $THIRD mood=bad:NoSchedule", `node/`+a.third+` tainted`)
 			a.no("kubectl taint nodes $THIRD mood=worse:NoSchedule", `already has mood taint`)
-			a.apply("q", onHost("$THIRD", "kept-out"))
-			a.soon("kubectl describe pod kept-out", `FailedScheduling .*1 node\(s\) had untolerated taint.*mood: bad`)
+			a.apply("q", onHost("$THIRD", "fended-off"))
+			a.soon("kubectl describe pod fended-off", `FailedScheduling .*1 node\(s\) had untolerated taint`)
 			a.ok("kubectl get pod driven-out", `Running`)
 			a.ok("kubectl taint nodes $THIRD mood=bad:NoExecute")
 			a.ok("kubectl wait --for=delete pod/driven-out --timeout=30s")
 			a.ok("kubectl taint nodes $THIRD mood-", `untainted`)
-			a.ok("kubectl wait --for=condition=Ready pod/kept-out --timeout=30s")
-			a.ok("kubectl delete pod kept-out --wait=false")
+			a.ok("kubectl wait --for=condition=Ready pod/fended-off --timeout=30s")
+			a.ok("kubectl delete pod fended-off --wait=false")
 		}},
 		{"label a node, and pods follow", func(a *actor) {
+			a.restore()
 			a.ok("kubectl create -f - <<E\napiVersion: v1\nkind: Pod\nmetadata: {name: choosy}\nspec:\n  nodeSelector: {disk: fast-$NS}\n  terminationGracePeriodSeconds: 1\n  containers: [{name: main, image: 'busybox:1', command: [sleep, '100000']}]\nE")
 			a.soon("kubectl describe pod choosy", `FailedScheduling .*3 node\(s\) didn't match Pod's node affinity/selector`)
 			a.ok("kubectl label node $THIRD disk=fast-$NS", `labeled`)
@@ -36,6 +50,7 @@ func nodeScenes() []scene {
 			a.ok("kubectl label node $THIRD disk- && kubectl delete pod choosy --wait=false")
 		}},
 		{"drain", func(a *actor) {
+			a.restore()
 			a.apply("d", named(web, "drained"))
 			a.ok("kubectl scale deployment/drained --replicas=4 && kubectl rollout status deployment/drained --timeout=60s")
 			a.apply("b", onHost("$THIRD", "bare"))
@@ -50,6 +65,7 @@ func nodeScenes() []scene {
 			a.ok("kubectl delete deployment drained --wait=false")
 		}},
 		{"drain respects a disruption budget", func(a *actor) {
+			a.restore()
 			a.apply("d", named(web, "budgeted"))
 			a.ok("kubectl patch deployment budgeted -p '{\"spec\":{\"template\":{\"spec\":{\"nodeSelector\":{\"kubernetes.io/hostname\":\"'$THIRD'\"}}}}}' && kubectl rollout status deployment/budgeted --timeout=60s")
 			a.ok("kubectl create poddisruptionbudget guard --selector=app=budgeted --min-available=2")
