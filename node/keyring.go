@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -122,17 +123,13 @@ func (k *keyring) add(key []byte) error {
 	return nil
 }
 
-// order is the ring as the replica has it: the encrypting key first. Keys that this server lacks are left out and named.
+// order is the ring as the replica has it: the encrypting key first, behind them keys that only this server knows. Keys that
+// it lacks are left out and named.
 func (k *keyring) order() (keys [][]byte, missing []string) {
 	rec := k.record()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	seen := map[string]bool{}
-	for _, id := range append(rec.IDs, k.initial()...) {
-		if seen[id] {
-			continue
-		}
-		seen[id] = true
+	for _, id := range union(rec.IDs, k.initial(), slices.Sorted(maps.Keys(k.keys))) {
 		if key, ok := k.keys[id]; ok {
 			keys = append(keys, key)
 		} else {
@@ -140,6 +137,42 @@ func (k *keyring) order() (keys [][]byte, missing []string) {
 		}
 	}
 	return keys, missing
+}
+
+// union lists every ID once, in the order in which they come.
+func union(lists ...[]string) (ids []string) {
+	for _, id := range slices.Concat(lists...) {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// complete adds to the list what it lacks of the keys here. Two rotations on the two sides of a split leave two lists, of
+// which one counts after the merge: without this nobody would ask for the other side's key, and what it sealed would
+// stay shut.
+func (k *keyring) complete(ctx context.Context) error {
+	base, _ := k.mesh.Store().Get(keyringKey)
+	if base == nil {
+		return nil // never rotated
+	}
+	rec, first := k.record(), k.initial()
+	k.mu.Lock()
+	ids := union(rec.IDs, slices.DeleteFunc(slices.Sorted(maps.Keys(k.keys)), func(id string) bool { return slices.Contains(first, id) }))
+	k.mu.Unlock()
+	if len(ids) == len(rec.IDs) {
+		return nil
+	}
+	body, err := json.Marshal(keyringRecord{IDs: ids})
+	if err != nil {
+		return err
+	}
+	_, err = k.mesh.Store().Write(ctx, store.Write{Key: keyringKey, Body: body, Base: base, Human: true})
+	if errors.Is(err, store.ErrConflict) {
+		return nil // the change wakes us
+	}
+	return err
 }
 
 func (k *keyring) initial() (ids []string) {
@@ -178,6 +211,9 @@ func (k *keyring) run(ctx context.Context) error {
 
 func (k *keyring) apply(ctx context.Context) {
 	for {
+		if err := k.complete(ctx); err != nil && ctx.Err() == nil {
+			k.log.Warn("the list of keys of secrets is not completed yet", "error", err)
+		}
 		keys, missing := k.order()
 		if err := k.use(keys); err != nil {
 			k.log.Error("keys of secrets not taken", "error", err)
