@@ -53,15 +53,27 @@ func createTokenKey(path string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Written beside and renamed: a power cut leaves the whole key or none.
+	// Written beside, synced and renamed: a power cut leaves the whole key or none.
 	beside := path + ".new"
-	if err := os.WriteFile(beside, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+	if err := writeSynced(beside, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})); err != nil {
 		return nil, fmt.Errorf("write the token key: %w", err)
 	}
 	if err := os.Rename(beside, path); err != nil {
 		return nil, fmt.Errorf("write the token key: %w", err)
 	}
 	return key, nil
+}
+
+func writeSynced(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // KeyID names a public key as the header of the tokens that it checks does.
