@@ -187,7 +187,11 @@ func (l *Lab) originalsKept(ctx context.Context, before map[types.UID]corev1.Pod
 	for uid, p := range before {
 		switch q, kept := now[uid]; {
 		case !kept || q.DeletionTimestamp != nil:
-			run.LostPods = append(run.LostPods, p.Namespace+"/"+p.Name)
+			state := "Ready"
+			if run.unready[uid] {
+				state = "not Ready"
+			}
+			run.LostPods = append(run.LostPods, fmt.Sprintf("%s/%s of %s, %s when the split was healed", p.Namespace, p.Name, p.Spec.NodeName, state))
 		case !sameContainers(&p, &q):
 			run.Restarted = append(run.Restarted, p.Namespace+"/"+p.Name)
 		}

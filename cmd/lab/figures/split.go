@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,6 +38,8 @@ type SplitRun struct {
 	Restarted    []string      `json:"restarted"` // originals whose containers were made anew
 	Surplus      int           `json:"surplus"`   // pods that a side had made meanwhile
 	Settled      load.Duration `json:"settled"`   // from healing until the pods were just the originals and all was the same at once
+
+	unready map[types.UID]bool // originals that were not Ready on their own side when the split was healed
 }
 
 // Split cuts the second region off, applies on both sides, heals, and looks on every host for what became of it.
@@ -118,6 +121,9 @@ func (l *Lab) split(ctx context.Context, how Partition) (run SplitRun, err error
 	run.Settled = load.Duration(time.Since(healed))
 	l.Say("  identical after %.2f s (fingerprints %.2f s), %d edits lost, %d conflicts of %d expected, %d of %d original pods lost, %d surplus pods gone after %.0f s",
 		seconds(run.Identical), seconds(run.Fingerprints), len(run.LostEdits), run.Conflicts, run.Expected, len(run.LostPods), run.Originals, run.Surplus, seconds(run.Settled))
+	for _, lost := range slices.Concat(run.LostEdits, run.Unlisted, run.LostPods) {
+		l.Say("    lost: %s", lost)
+	}
 	return run, nil
 }
 
@@ -168,15 +174,23 @@ func (l *Lab) apart(ctx context.Context, how Partition, edits [2][]edit, before 
 	l.Say("  %d and %d accepted after %.0f s", run.Applied[0], run.Applied[1], time.Since(start).Seconds())
 	pause(ctx, how.Lasts-time.Since(start))
 	run.Lasted = load.Duration(time.Since(start))
+	return l.lookAtBoth(ctx, before, run)
+}
+
+// lookAtBoth counts what the sides have made by the end of the split, and keeps how the originals were on the side that runs them.
+func (l *Lab) lookAtBoth(ctx context.Context, before map[types.UID]corev1.Pod, run *SplitRun) error {
 	made := map[types.UID]bool{}
+	run.unready = map[types.UID]bool{}
 	for _, side := range run.Sides {
 		now, err := l.allPods(ctx, side[0])
 		if err != nil {
 			return err
 		}
-		for uid := range now {
+		for uid, p := range now {
 			if _, old := before[uid]; !old {
 				made[uid] = true
+			} else if slices.Contains(side, p.Spec.NodeName) && !podReady(&p) {
+				run.unready[uid] = true
 			}
 		}
 	}
