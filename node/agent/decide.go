@@ -181,7 +181,7 @@ func (p *plan) keep(s *sighting, c *v1.Container, cur *instance) {
 	}
 	wait, next := crashBackoff(level, time.Duration(last.ended()-last.Started.UnixNano())*zeroUnless(!last.Started.IsZero()))
 	if at := time.Unix(0, last.ended()).Add(wait); s.Now.Before(at) {
-		p.Waiting[c.Name] = waiting{"CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
+		p.Waiting[c.Name] = waiting{reasonCrashLoop, fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
 			wait, c.Name, s.Pod.Name, s.Pod.Namespace, s.Pod.UID)}
 		p.wakeAt(at)
 		return
@@ -259,7 +259,7 @@ func (p *plan) backOffImage(s *sighting, c *v1.Container, t *trouble) {
 	}
 	shown := t.Since.Add(errImageShown)
 	if t.Reason == reasonErrImagePull && !s.Now.Before(shown) {
-		p.Waiting[c.Name] = waiting{"ImagePullBackOff", fmt.Sprintf("Back-off pulling image %q: %s: %s", c.Image, t.Reason, t.Message)}
+		p.Waiting[c.Name] = waiting{reasonImageBackOff, fmt.Sprintf("Back-off pulling image %q: %s: %s", c.Image, t.Reason, t.Message)}
 		return
 	}
 	p.Waiting[c.Name] = waiting{t.Reason, t.Message}
@@ -268,8 +268,10 @@ func (p *plan) backOffImage(s *sighting, c *v1.Container, t *trouble) {
 	}
 }
 
-// Reasons of images, as the field knows them.
+// Reasons why a container waits, as the field knows them.
 const (
+	reasonCrashLoop    = "CrashLoopBackOff"
+	reasonImageBackOff = "ImagePullBackOff"
 	reasonErrImagePull = "ErrImagePull"
 	reasonNeverPull    = "ErrImageNeverPull"
 	reasonInvalidImage = "InvalidImageName"

@@ -127,6 +127,21 @@ func (m *machine) get(name string) *v1.Pod {
 	return p
 }
 
+// told counts the events of a reason about a pod, repetitions included.
+func (m *machine) told(name, reason string) (n int32) {
+	m.t.Helper()
+	all, err := m.api.CoreV1().Events("ns").List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, e := range all.Items {
+		if e.InvolvedObject.Name == name && e.Reason == reason {
+			n += max(e.Count, 1)
+		}
+	}
+	return n
+}
+
 func (m *machine) exists(name string) bool {
 	_, err := m.api.CoreV1().Pods("ns").Get(m.t.Context(), name, metav1.GetOptions{})
 	return err == nil
@@ -163,6 +178,9 @@ func TestCrashesAreBackedOffAndForgivenAfterTenMinutes(t *testing.T) {
 			if got := waitingReason(m.get("p")); got != "CrashLoopBackOff" {
 				t.Errorf("after %d starts: %q", step.starts, got)
 			}
+		}
+		if got := m.told("p", "BackOff"); got != 8 {
+			t.Errorf("%d events tell of 8 back-offs", got)
 		}
 		if got := m.get("p").Status.ContainerStatuses[0].RestartCount; got != 8 {
 			t.Errorf("restart count %d", got)
@@ -277,6 +295,9 @@ func TestImagesThatCannotBeHadSayWhy(t *testing.T) {
 				m.settle(3 * time.Second)
 				if got := waitingReason(m.get("p")); got != row.then {
 					t.Errorf("then %q", got)
+				}
+				if got := m.told("p", "BackOff"); (got > 0) != (row.then == "ImagePullBackOff") {
+					t.Errorf("%d events tell of a back-off", got)
 				}
 				if row.then != "ImagePullBackOff" {
 					return

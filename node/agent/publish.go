@@ -188,6 +188,7 @@ func (w *worker) publish(s *sighting, p *plan, terminal bool) {
 		Message: func(i instance, c *v1.Container) string { return w.a.lastWords(context.Background(), w.uid, i, c) }}
 	before := s.Pod.Status
 	st := statusOf(s, p, at, &before)
+	w.tellBackOff(pod, &before, &st)
 	w.told = &st
 	w.public.set(pod, st)
 }
