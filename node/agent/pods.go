@@ -105,6 +105,11 @@ func (a *Agent) handler(ctx context.Context, workers *sync.WaitGroup) cache.Reso
 func (a *Agent) work(ctx context.Context, workers *sync.WaitGroup, pod *v1.Pod, gone bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.assign(ctx, workers, pod, gone)
+}
+
+// assign is work with a.mu held.
+func (a *Agent) assign(ctx context.Context, workers *sync.WaitGroup, pod *v1.Pod, gone bool) {
 	w, ok := a.workers[pod.UID]
 	if !ok {
 		w = newWorker(a, pod)
@@ -114,14 +119,20 @@ func (a *Agent) work(ctx context.Context, workers *sync.WaitGroup, pod *v1.Pod, 
 		}
 		workers.Go(func() {
 			w.run(ctx)
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			if a.workers[pod.UID] == w {
-				delete(a.workers, pod.UID)
-			}
+			a.retire(ctx, workers, w)
 		})
 	}
 	w.wish(pod, gone)
+}
+
+// retire forgets a worker that has ended. A pod that came back meanwhile (an edit undid its deletion) gets another.
+func (a *Agent) retire(ctx context.Context, workers *sync.WaitGroup, w *worker) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.workers, w.uid)
+	if pod, gone := w.wanted(); !gone && ctx.Err() == nil {
+		a.assign(ctx, workers, pod, false)
+	}
 }
 
 // takeOver reserves the addresses of the pods that run before anybody else may get them, waiting for the engine as long as

@@ -1,0 +1,34 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/orpheus-mesh/orpheus/node/docker"
+)
+
+// A wish that reaches a worker in the moment of its end is not lost with it.
+func TestAPodThatComesBackAtItsWorkersEndGetsAnother(t *testing.T) {
+	inMachine(t, func(t *testing.T, m *machine) {
+		pod := m.pod("p", one("c"))
+		m.settle(time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		var workers sync.WaitGroup
+		defer func() { cancel(); workers.Wait() }()
+		ended := newWorker(m.agent, pod)
+		ended.wish(pod, false)
+		m.agent.retire(ctx, &workers, ended)
+		m.settle(time.Second)
+		m.agent.mu.Lock()
+		now := m.agent.workers[pod.UID]
+		m.agent.mu.Unlock()
+		if now == nil || now == ended {
+			t.Error("nobody works for it")
+		}
+		if id := m.engine.find("uid-p", "c", docker.Running); id == "" {
+			t.Error("it does not run")
+		}
+	})
+}
