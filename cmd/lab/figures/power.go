@@ -59,5 +59,8 @@ func (l *Lab) cutPower(ctx context.Context, i int, how Load) (run PowerRun, err 
 		return l.Stage.Return(ctx, victim)
 	})
 	cut, err := l.Stage.CutVictim(ctx, victim, how.Rate, min(10*time.Second, how.Around/4), how.Around, l.Hosts)
+	if err == nil {
+		err = ctx.Err() // the load ended early: its failures are of another length of time
+	}
 	return PowerRun{cut.Victim, cut.Pods, load.Duration(cut.Withdrawn), load.Duration(cut.Ready), cut.Load}, err
 }
