@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	maxLog    = 50_000  // events kept for List at a revision and for Subscribe from one
-	maxBuried = 100_000 // UIDs remembered after their tombstone was purged
+	maxLog      = 50_000   // events kept for List at a revision and for Subscribe from one
+	maxLogBytes = 64 << 20 // of bodies that only these events still hold
+	maxBuried   = 100_000  // UIDs remembered after their tombstone was purged
 )
 
 // view is what readers see: immutable objects in one ordered tree per kind, the log of the latest changes, and the
@@ -19,8 +20,9 @@ type view struct {
 	rev    Revision
 	oldest Revision // changes up to and including this one are not in log
 	kinds  map[string]*node[*Object]
-	log    []Event // ring
-	first  int     // index of the oldest in log
+	log    []Event // from first on, the oldest first
+	first  int
+	held   int // bytes, by weigh
 	subs   map[string][]*Subscription
 	dead   map[UID]struct{}
 	buried []UID
@@ -100,16 +102,34 @@ func (v *view) change(old, next *Object) {
 }
 
 func (v *view) append(ev Event) {
-	if len(v.log) < maxLog {
-		v.log = append(v.log, ev)
-		return
+	v.log = append(v.log, ev)
+	v.held += ev.weigh()
+	for len(v.log)-v.first > maxLog || v.held > maxLogBytes && len(v.log)-v.first > 1 {
+		oldest := &v.log[v.first]
+		v.oldest, v.held = oldest.Rev, v.held-oldest.weigh()
+		*oldest = Event{}
+		v.first++
 	}
-	v.oldest = v.log[v.first].Rev
-	v.log[v.first] = ev
-	v.first = (v.first + 1) % len(v.log)
+	if v.first > len(v.log)/2 && v.first > 1024 {
+		v.log, v.first = slices.Delete(v.log, 0, v.first), 0
+	}
 }
 
-func (v *view) last() Event { return v.log[(v.first+len(v.log)-1)%len(v.log)] }
+// weigh is what the event alone keeps in memory: the bodies that it replaced.
+func (e Event) weigh() int {
+	n := 256
+	if e.Old == nil {
+		return n
+	}
+	for p, b := range e.Old.Bodies {
+		if kept := e.New != nil && len(b) > 0 && len(e.New.Bodies[p]) > 0 && &b[0] == &e.New.Bodies[p][0]; !kept {
+			n += len(b)
+		}
+	}
+	return n
+}
+
+func (v *view) last() Event { return v.log[len(v.log)-1] }
 
 // load puts an object there without an event: before anybody watches. arrange must follow the last one.
 func (v *view) load(o *Object) {
@@ -172,8 +192,8 @@ func (v *view) state(kind string, at Revision) (*node[*Object], Revision, error)
 	if err := v.holds(at); err != nil {
 		return nil, 0, err
 	}
-	for i := len(v.log) - 1; i >= 0; i-- {
-		ev := v.log[(v.first+i)%len(v.log)]
+	for i := len(v.log) - 1; i >= v.first; i-- {
+		ev := v.log[i]
 		switch {
 		case ev.Rev <= at:
 			return t, at, nil
@@ -199,8 +219,7 @@ func (v *view) holds(at Revision) error {
 
 func (v *view) since(sel Selector, from Revision) []Event {
 	var out []Event
-	for i := range v.log {
-		ev := v.log[(v.first+i)%len(v.log)]
+	for _, ev := range v.log[v.first:] {
 		if ev.Rev > from && sel.matches(ev.key()) {
 			out = append(out, ev)
 		}

@@ -129,6 +129,30 @@ func TestLogForgets(t *testing.T) {
 	}
 }
 
+// TestLogIsBoundedInBytes: a large object that is written all the time must not fill the memory with what it was.
+func TestLogIsBoundedInBytes(t *testing.T) {
+	v := newView(10)
+	const size = 1 << 20
+	body := make([]byte, size)
+	for i := range 3 * maxLogBytes / size {
+		body = append(make([]byte, 0, size), body...)
+		o := &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", uint64(i + 1)}}}
+		o.Bodies[Intent] = body
+		v.show(&shown{key: o.Key, obj: o})
+		v.touch([]Key{o.Key}) // costs no body
+	}
+	evs := v.since(Selector{Kind: "core/pods"}, v.oldest)
+	if n := len(evs); v.held > maxLogBytes || n < 2*maxLogBytes/size*9/10 || n > 2*maxLogBytes/size {
+		t.Fatalf("%d events that hold %d bytes", n, v.held)
+	}
+	if err := v.holds(v.oldest - 1); err == nil {
+		t.Fatal("a forgotten revision passes")
+	}
+	if evs[0].Rev != v.oldest+1 || evs[len(evs)-1].Rev != v.rev {
+		t.Fatalf("events from %d to %d, the log has %d to %d", evs[0].Rev, evs[len(evs)-1].Rev, v.oldest+1, v.rev)
+	}
+}
+
 // TestTree: the persistent tree is a sorted set with right counts and sums, and its snapshots do not move.
 func TestTree(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
