@@ -112,6 +112,7 @@ func TestHostWithANewIdentitySupersedesItsOldOne(t *testing.T) {
 	again := all[0].admit("n1") // the same name, an empty data directory
 	all[0].await(again, Alive, 10*time.Second)
 	all[0].await(old, Left, 5*time.Second)
+	again.await(old, Left, 15*time.Second) // it finds its own old self dead only after it came back
 }
 
 func TestSettledAfterReconcilingAndAQuietMoment(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -173,6 +174,9 @@ func (n *link) turned(c change) {
 		m.clocks.drop(c.peer)
 		n.hangUp(c.peer)
 		m.settling.done(c.peer)
+		if c.to == Failed && n.superseded(k) {
+			n.tell(departed{c.peer})
+		}
 	case Suspect:
 		if c.from != Alive { // what it runs counts again from here on, and may be surplus
 			m.settling.regained(c.peer, time.Now())
@@ -194,6 +198,14 @@ func (n *link) supersede(k known) {
 			n.tell(departed{old.ID})
 		}
 	}
+}
+
+// superseded tells that a dead member's host is back under a new identity already: here the new one may have been heard of
+// before the old one was found dead.
+func (n *link) superseded(old known) bool {
+	return slices.ContainsFunc(n.mesh.Members(), func(p Member) bool {
+		return p.Name == old.Name && p.Name != "" && p.ID != old.ID && p.State == Alive
+	})
 }
 
 func (m *Mesh) repaint(j *judge) {
