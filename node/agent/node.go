@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -23,6 +24,7 @@ const (
 	nodeCheck    = 3 * time.Second // how often engine and machine are looked at
 	nodeBeat     = 5 * time.Minute // how often a status is written that did not change
 	infoPeriod   = 15 * time.Second
+	infoPatience = 5 * time.Second
 	imagesPeriod = time.Minute
 	imagesMost   = 50
 )
@@ -104,16 +106,28 @@ func (r *reporter) look(ctx context.Context) {
 	}
 }
 
-// ask is a ping most times; a full answer, which needs the engine's locks, from time to time and after a trouble.
+// ask is a ping most times; a full answer, which needs the engine's locks, from time to time and after a trouble. While an
+// engine looks up a registry that no name server knows it gives no full answer (its account of registries is locked), but
+// works: then its list of containers is answer enough.
 func (r *reporter) ask(ctx context.Context) error {
 	if time.Since(r.asked) < infoPeriod && r.a.host.trouble() == "" {
 		return r.a.cfg.Docker.Ping(ctx)
 	}
-	info, err := r.a.cfg.Docker.Info(ctx)
-	if err == nil {
-		r.engine, r.asked = info, time.Now()
+	brief, cancel := context.WithTimeout(ctx, infoPatience)
+	defer cancel()
+	info, err := r.a.cfg.Docker.Info(brief)
+	switch {
+	case err == nil:
+		r.engine = info
+	case errors.Is(err, context.DeadlineExceeded):
+		if _, err := r.a.cfg.Docker.List(ctx, nil, labelUID); err != nil {
+			return err
+		}
+	default:
+		return err
 	}
-	return err
+	r.asked = time.Now()
+	return nil
 }
 
 // nodeImages lists the largest images.
