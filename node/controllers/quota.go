@@ -21,7 +21,7 @@ const recount = 5 * time.Minute
 // limits. Each quota is counted at its home; what is counted there is that side's view.
 func makeQuota(ctx context.Context, s *stage) (func(context.Context), error) {
 	served := func(r schema.GroupVersionResource) bool { return r.Group != "resource.k8s.io" }
-	evaluators, err := core.NewEvaluators(generic.ListerFuncForResourceFunc(s.counted), s.all, served)
+	evaluators, err := core.NewEvaluators(generic.ListerFuncForResourceFunc(weighed{s}.ForResource), s.all, served)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func makeQuota(ctx context.Context, s *stage) (func(context.Context), error) {
 		QuotaClient:               s.client.CoreV1(),
 		ResourceQuotaInformer:     s.own.Core().V1().ResourceQuotas(),
 		ResyncPeriod:              func() time.Duration { return recount },
-		InformerFactory:           s.objects,
+		InformerFactory:           weighed{s},
 		ReplenishmentResyncPeriod: func() time.Duration { return 0 },
 		DiscoveryFunc:             kinds,
 		IgnoredResourcesFunc:      config.IgnoredResources,
@@ -53,13 +53,19 @@ func makeQuota(ctx context.Context, s *stage) (func(context.Context), error) {
 	}, nil
 }
 
-// counted shows what a quota weighs (pods, services, claims) whole, and what it only counts by its metadata.
-func (s *stage) counted(r schema.GroupVersionResource) (informers.GenericInformer, error) {
-	switch r.Resource {
-	case "pods", "services", "persistentvolumeclaims":
-		return s.all.ForResource(r)
+// weighed shows what a quota weighs (pods, services, claims) whole, and what it only counts by its metadata.
+type weighed struct{ s *stage }
+
+func (w weighed) ForResource(r schema.GroupVersionResource) (informers.GenericInformer, error) {
+	if r.Group == "" && (r.Resource == "pods" || r.Resource == "services" || r.Resource == "persistentvolumeclaims") {
+		return w.s.all.ForResource(r)
 	}
-	return s.objects.ForResource(r)
+	return w.s.objects.ForResource(r)
+}
+
+func (w weighed) Start(stop <-chan struct{}) {
+	w.s.all.Start(stop)
+	w.s.objects.Start(stop)
 }
 
 // makeAggregation fills the cluster roles that are made of others: admin, edit and view. Every node may do so; they write
