@@ -28,6 +28,9 @@ func (s *Stage) SplitRegions(ctx context.Context, lasts time.Duration, applies i
 	if err != nil {
 		return sp, err
 	}
+	if err := s.steady(ctx, hosts[0]); err != nil {
+		return sp, err
+	}
 	before, err := s.podUIDs(ctx, hosts[0])
 	if err != nil {
 		return sp, err
@@ -163,6 +166,29 @@ func (s *Stage) podUIDs(ctx context.Context, host string) (map[types.UID]bool, e
 		}
 	}
 	return out, nil
+}
+
+// steady waits until every deployment has just the pods that it wants: what an earlier story left is no original.
+func (s *Stage) steady(ctx context.Context, host string) error {
+	client, err := s.M.Client(ctx, host)
+	if err != nil {
+		return err
+	}
+	return mesh.Eventually(ctx, 60*time.Second, "as many pods as wanted", func() error {
+		deployments, err := client.AppsV1().Deployments(demo.Namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		want := 1 // the database
+		for _, d := range deployments.Items {
+			want += int(*d.Spec.Replicas)
+		}
+		pods, err := s.podUIDs(ctx, host)
+		if err == nil && len(pods) != want {
+			err = fmt.Errorf("%d pods, %d are wanted", len(pods), want)
+		}
+		return err
+	})
 }
 
 // originalsKept waits until the pods are just those from before the split.
