@@ -78,6 +78,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.sources.Run(ctx) })
 	g.Go(func() error { return a.runPods(ctx) })
 	g.Go(func() error { return a.runReclaim(ctx) })
+	g.Go(func() error { return a.runEvictions(ctx) })
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/orpheus-mesh/orpheus/node/agent/streaming"
@@ -87,9 +88,39 @@ func (a *Agent) Logged(namespace, pod, container string, previous bool) (streami
 		if previous {
 			return streaming.Target{}, fmt.Errorf("previous terminated container %q in pod %q not found", container, pod)
 		}
-		return streaming.Target{}, fmt.Errorf("container %q in pod %q is waiting to start", container, pod)
+		return streaming.Target{}, fmt.Errorf("container %q in pod %q is waiting to start%s", container, pod, a.whyWaiting(namespace, pod, container))
 	}
 	return streaming.Target{ID: list[0].ID, TTY: list[0].TTY}, nil
+}
+
+// whyWaiting is the end of a sentence: what keeps a container from its start, in the kubelet's words; "" where nobody knows.
+func (a *Agent) whyWaiting(namespace, pod, container string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.workers {
+		p, gone := w.wanted()
+		if gone || p.Namespace != namespace || p.Name != pod {
+			continue
+		}
+		for _, list := range [][]v1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
+			for _, c := range list {
+				if reason := waitsFor(c); c.Name == container && reason != "" {
+					return ": " + waitingWords(reason)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func waitingWords(reason string) string {
+	switch reason {
+	case reasonErrImagePull:
+		return "image can't be pulled"
+	case reasonImageBackOff:
+		return "trying and failing to pull image"
+	}
+	return reason
 }
 
 // Sandbox is a process in the pod's network namespace.
