@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,8 @@ func newHost(cfg Config, self identity, advertise netip.AddrPort) (_ host.Host, 
 	reuse := func(reset quic.StatelessResetKey, tokens quic.TokenGeneratorKey) (*quicreuse.ConnManager, error) {
 		var err error
 		verify := quicreuse.VerifySourceAddress(limits.VerifySourceAddress)
-		udp, err = quicreuse.NewConnManager(reset, tokens, append(cfg.wire.packets(), verify)...)
+		account := quicreuse.ConnContext(accounting(limits))
+		udp, err = quicreuse.NewConnManager(reset, tokens, append(cfg.wire.packets(), verify, account)...)
 		return udp, err
 	}
 	options := append(commonOptions(self),
@@ -65,6 +67,24 @@ func newHost(cfg Config, self identity, advertise netip.AddrPort) (_ host.Host, 
 		return nil, nil, nil, errors.Join(fmt.Errorf("share UDP port %s: %w", cfg.Listen, err), h.Close(), udp.Close())
 	}
 	return h, shared, udp, nil
+}
+
+// accounting charges every incoming QUIC connection to the resource manager from its first packet and gives the charge back
+// when it ends, however it ends. Without it handshakes that a broken link cut short stay charged to their peer, until
+// the peer has used up its connections and can't come back.
+func accounting(limits network.ResourceManager) func(context.Context, *quic.ClientInfo) (context.Context, error) {
+	return func(ctx context.Context, from *quic.ClientInfo) (context.Context, error) {
+		addr, err := quicreuse.ToQuicMultiaddr(from.RemoteAddr, quic.Version1)
+		if err != nil {
+			addr = nil // the manager decides about a connection from nowhere
+		}
+		scope, err := limits.OpenConnection(network.DirInbound, false, addr)
+		if err != nil {
+			return ctx, err
+		}
+		context.AfterFunc(ctx, scope.Done)
+		return network.WithConnManagementScope(ctx, scope), nil
+	}
 }
 
 // newGuest is the host of a server that has not joined yet: it dials, and listens on a passing port only for mDNS.
@@ -106,7 +126,7 @@ func resourceManager() (network.ResourceManager, error) {
 	base := rcmgr.DefaultLimits.AutoScale()
 	peerLimit := rcmgr.ResourceLimits{
 		Streams: 4096, StreamsInbound: 2048, StreamsOutbound: 4096,
-		Conns: 16, ConnsInbound: 8, ConnsOutbound: 16, FD: 16, Memory: 256 << 20,
+		Conns: 64, ConnsInbound: 32, ConnsOutbound: 32, FD: 32, Memory: 256 << 20,
 	}
 	limits := rcmgr.PartialLimitConfig{
 		System: rcmgr.ResourceLimits{
