@@ -31,6 +31,7 @@ type actor struct {
 
 const (
 	lineLimit = 60 * time.Second
+	slowLine  = 5 * time.Second // a line that takes longer is told
 	soonLimit = 45 * time.Second
 )
 
@@ -49,7 +50,11 @@ func (a *actor) run(line string) (string, int) {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeoutCause(a.ctx, lineLimit, errors.New("it did not end in "+lineLimit.String()))
 	defer cancel()
+	begun := time.Now()
 	out, err := a.command(ctx, line).CombinedOutput()
+	if took := time.Since(begun); took > slowLine {
+		a.t.Logf("%5.1f s: $ %s", took.Seconds(), line)
+	}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

@@ -87,10 +87,8 @@ func execScenes() []scene {
 				a.ok("rm -rf got; "+way+"kubectl cp talker:/tmp/tree got -c side && diff -r tree got && echo equal", `^equal$`)
 				a.ok("kubectl exec talker -c side -- rm -rf /tmp/tree /tmp/copied.bin")
 			}
-			out, _ := a.run("kubectl cp talker:/no/such/file x -c side") // its exit status is 0, upstream too
-			if missing(out, []string{`No such file`}) != "" {
-				a.t.Errorf("cp of a file that is not there said %q", out)
-			}
+			a.run("kubectl cp talker:/no/such/file x -c side") // kubectl may end before it prints what tar said
+			a.no("test -e x")
 		}},
 	}
 }

@@ -48,7 +48,7 @@ func readScenes() []scene {
 			a.soon("kubectl describe pod dier", `Last State: +Terminated`, `Exit Code: +3`, `BackOff .*restarting failed container`)
 			a.soon("kubectl describe service talker", `^Type: +ClusterIP$`, `^Endpoints: +10\.\d+\.\d+\.\d+:8080$`)
 			a.ok("kubectl describe node $FAR", `^  Ready +True`, `^Non-terminated Pods:`, a.namespace()+` +talker +10m `, `^Allocated resources:`, `Container Runtime Version: +docker://`,
-				`kubernetes.io/hostname=`+a.far, `^PodCIDR: +10\.`)
+				`kubernetes.io/hostname=`+a.far)
 			a.ok("kubectl describe namespace $NS", `^Status: +Active$`)
 		}},
 		{"describe a deployment", func(a *actor) {
@@ -79,18 +79,32 @@ func readScenes() []scene {
 	}
 }
 
+const gated = `
+apiVersion: v1
+kind: Pod
+metadata: {name: gated, labels: {app: watched}}
+spec:
+  schedulingGates: [{name: example.test/hold}]
+  terminationGracePeriodSeconds: 1
+  containers: [{name: main, image: "busybox:1", command: [sleep, "100000"]}]
+`
+
 // watchScenes follow changes that are made elsewhere.
 func watchScenes() []scene {
 	return []scene{
 		{"get -w sees a pod's whole life", func(a *actor) {
+			a.apply("gated", gated)
 			w := a.start("kubectl get pods -l app=watched --watch --output-watch-events")
+			w.expect(`^ADDED +gated +0/1 +SchedulingGated`) // now it watches
 			a.ok("kubectl run watched --image=busybox:1 --labels=app=watched --overrides='{\"spec\":{\"terminationGracePeriodSeconds\":1,\"nodeSelector\":{\"kubernetes.io/hostname\":\"'$FAR'\"}}}' -- sleep 100000", `pod/watched created`)
 			w.expect(`^ADDED +watched +0/1 +Pending`)
-			w.expect(`^MODIFIED +watched +0/1 +ContainerCreating`)
 			w.expect(`^MODIFIED +watched +1/1 +Running`)
 			a.ok("kubectl delete pod watched", `pod "watched" deleted`)
 			w.expect(`^MODIFIED +watched +1/1 +Terminating`)
 			w.expect(`^DELETED +watched`)
+			a.ok(`kubectl patch pod gated -p '{"spec":{"schedulingGates":[]}}' --type=merge`, `patched`)
+			w.expect(`^MODIFIED +gated +1/1 +Running`)
+			a.ok("kubectl delete pod gated --wait=false")
 		}},
 		{"get -w of one object through another host", func(a *actor) {
 			a.ok("kubectl create configmap followed --from-literal=v=0")
