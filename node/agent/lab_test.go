@@ -257,15 +257,21 @@ func (b *bench) pod(name string, spec v1.PodSpec) *v1.Pod {
 	return p
 }
 
-// delete asks for a graceful end, as the API's registry would write it down.
+// delete asks for a graceful end, as the API's registry would write it down. It goes to the tracker itself: the fake client
+// calls statusOnly with its own lock held.
 func (b *bench) delete(name string, grace int64) {
 	b.t.Helper()
 	b.writes.Lock()
 	defer b.writes.Unlock()
-	p := b.get(name)
+	pods := v1.SchemeGroupVersion.WithResource("pods")
+	have, err := b.api.Tracker().Get(pods, "ns", name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	p := have.(*v1.Pod).DeepCopy()
 	now := metav1.NewTime(time.Now().Add(time.Duration(grace) * time.Second))
 	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &now, &grace
-	if _, err := b.api.CoreV1().Pods("ns").Update(b.t.Context(), p, metav1.UpdateOptions{}); err != nil {
+	if err := b.api.Tracker().Update(pods, p, "ns"); err != nil {
 		b.t.Fatal(err)
 	}
 }
