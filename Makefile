@@ -18,7 +18,8 @@ LINTER   := .cache/bin/golangci-lint
 
 KUBECTL := v1.37.2
 
-.PHONY: setup build clients demo test unit race stories bench lint linter lab clean
+
+.PHONY: setup build clients demo test unit race stories conformance figures bench lint linter lab clean
 
 ## setup: install what is missing of the machine (apt-get), and check the Go toolchain
 setup:
@@ -43,9 +44,9 @@ demo: setup build
 ## test: everything that CI runs
 test: setup build lint unit race stories
 
-## unit: tests of every package but the stories, with the seeds of fuzz tests
+## unit: tests of every package but those that need a whole mesh, with the seeds of fuzz tests
 unit:
-	go test -timeout 15m $$(go list ./... | grep -v /cmd/lab/stories)
+	go test -timeout 15m $$(go list ./... | grep -vE '/cmd/lab/(stories|faults|clients)$$')
 
 # A race build is a second set of flags, so it leaves out whatever would compile Kubernetes again.
 ## race: the race detector on packages whose tests do not need k8s.io/kubernetes
@@ -54,7 +55,15 @@ race:
 
 ## stories: what Orpheus must be able to do, on hosts of the lab
 stories: build
-	if [ -d cmd/lab/stories ]; then go test -timeout 25m ./cmd/lab/stories; fi
+	go test -timeout 25m ./cmd/lab/stories
+
+## conformance: faults and operations, and unmodified kubectl and Helm, on hosts of the lab (about 15 minutes)
+conformance: build clients
+	go test -p 1 -count 1 -timeout 40m ./cmd/lab/faults ./cmd/lab/clients
+
+## figures: what README states, measured anew on five hosts (about two hours)
+figures: build
+	bin/lab figures all
 
 ## bench: benchmarks of the rooms
 bench:
