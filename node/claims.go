@@ -26,19 +26,37 @@ type claims struct {
 	claims  corelisters.PersistentVolumeClaimLister
 	volumes corelisters.PersistentVolumeLister
 	synced  []cache.InformerSynced
+	changed chan struct{} // a wake after every change
 }
 
 func newClaims(client kubernetes.Interface) *claims {
 	f := informers.NewSharedInformerFactory(client, 0)
-	c := &claims{factory: f, claims: f.Core().V1().PersistentVolumeClaims().Lister(), volumes: f.Core().V1().PersistentVolumes().Lister()}
+	c := &claims{factory: f, claims: f.Core().V1().PersistentVolumeClaims().Lister(), volumes: f.Core().V1().PersistentVolumes().Lister(),
+		changed: make(chan struct{}, 1)}
 	c.synced = []cache.InformerSynced{f.Core().V1().PersistentVolumeClaims().Informer().HasSynced, f.Core().V1().PersistentVolumes().Informer().HasSynced}
 	return c
 }
 
+// ring never blocks.
+func (c *claims) ring() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
 // start returns when the caches are whole.
-func (c *claims) start(ctx context.Context) {
+func (c *claims) start(ctx context.Context) error {
+	wake := cache.ResourceEventHandlerFuncs{AddFunc: func(any) { c.ring() }, UpdateFunc: func(any, any) { c.ring() }, DeleteFunc: func(any) { c.ring() }}
+	core := c.factory.Core().V1()
+	for _, i := range []cache.SharedIndexInformer{core.PersistentVolumeClaims().Informer(), core.PersistentVolumes().Informer()} {
+		if _, err := i.AddEventHandler(wake); err != nil {
+			return fmt.Errorf("follow volumes: %w", err)
+		}
+	}
 	c.factory.Start(ctx.Done())
 	cache.WaitForCacheSync(ctx.Done(), c.synced...)
+	return nil
 }
 
 // hosts lists the nodes that can mount all volumes of a pod; nil means any. A claim that is not bound yet is bound where

@@ -114,12 +114,14 @@ func (s *server) startBinder(ctx context.Context, g *errgroup.Group) error {
 	volumes := newClaims(client)
 	changed, _ := s.mesh.Watch()
 	b, err := binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
-		Volumes: volumes.hosts, Log: s.log.With("room", "binder")})
+		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Log: s.log.With("room", "binder")})
 	if err != nil {
 		return err
 	}
 	s.open(ctx, g, "binder", func(ctx context.Context) error {
-		volumes.start(ctx)
+		if err := volumes.start(ctx); err != nil {
+			return err
+		}
 		return b.Run(ctx)
 	})
 	return nil

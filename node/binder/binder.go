@@ -120,6 +120,8 @@ func (b *Binder) loop(ctx context.Context) {
 			if !open {
 				changed = nil
 			}
+		case <-b.config.VolumesChanged:
+			b.picture.turn()
 		case <-alarm.C:
 		}
 		if next := b.round(time.Now()); !next.IsZero() {

@@ -46,19 +46,22 @@ type stand struct {
 	asked   []string
 	bound   map[string]string
 	places  int
+	volumes []string      // hosts that can mount what any pod wants
+	moved   chan struct{} // a wake after volumes changed
 	stop    func()
 }
 
 func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
 	s := &stand{t: t, api: fake.NewClientset(objects...), decline: map[string]string{}, silent: map[string]bool{}, bound: map[string]string{},
-		mine: func(string) bool { return true }}
+		mine: func(string) bool { return true }, moved: make(chan struct{}, 1)}
 	s.api.PrependReactor("create", "pods", s.bind)
 	if place == nil {
 		place = placement.Place
 	}
 	b, err := New(Config{
 		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Mine: func(_, _, name string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.mine(name) },
+		Mine:    func(_, _, name string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.mine(name) },
+		Volumes: func(*corev1.Pod) []string { s.mu.Lock(); defer s.mu.Unlock(); return s.volumes }, VolumesChanged: s.moved,
 		Place: func(v placement.View, o placement.Options) placement.Plan {
 			if err := placement.Validate(v); err != nil {
 				t.Error(err)
@@ -285,6 +288,26 @@ func TestUnschedulablePodSaysWhyAndWaitsForChange(t *testing.T) {
 		synctest.Wait()
 		if s.bound["big"] != "f" {
 			t.Errorf("bound %v after a node came", s.bound)
+		}
+	})
+}
+
+// A fence lets the claims of a lost server go, which may come after their pod was found to fit nowhere else.
+func TestPodIsTriedAnewWhenItsVolumesMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, nil, node("a", "8"))
+		defer func() { s.stop() }()
+		s.change(func() { s.volumes = []string{"lost"} })
+		s.create(pod("pinned", "1"))
+		if s.why("pinned") == "" {
+			t.Fatal("a pod whose volume is nowhere here is not called unschedulable")
+		}
+		s.change(func() { s.volumes = nil })
+		s.moved <- struct{}{}
+		time.Sleep(firstPause)
+		synctest.Wait()
+		if s.bound["pinned"] != "a" {
+			t.Errorf("bound %v after its volume let it go", s.bound)
 		}
 	})
 }

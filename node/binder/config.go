@@ -31,7 +31,9 @@ type Config struct {
 	// Volumes tells the names of the hosts that can mount all volumes of a pod: nil for any host, empty for none. Optional;
 	// cheap, does not block.
 	Volumes func(pod *corev1.Pod) []string
-	Log     *slog.Logger
+	// VolumesChanged wakes after any change of what Volumes answers. Optional.
+	VolumesChanged <-chan struct{}
+	Log            *slog.Logger
 }
 
 func (c *Config) validate() error {

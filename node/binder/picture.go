@@ -155,6 +155,13 @@ func (c *picture) view(batch []*corev1.Pod, flights map[types.UID]string, volume
 	return v
 }
 
+// turn begins a new epoch: something outside the picture changed that may make an unplaceable pod fit.
+func (c *picture) turn() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
+}
+
 // queue lists the pods that wait for a host and have their home here, and the present epoch; ok is false until all three
 // watches have listed.
 func (c *picture) queue(mine func(kind, namespace, name string) bool) (pods []*corev1.Pod, epoch uint64, ok bool) {
