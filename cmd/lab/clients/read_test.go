@@ -100,7 +100,7 @@ func watchScenes() []scene {
 			w.expect(`^ADDED +watched +0/1 +Pending`)
 			w.expect(`^MODIFIED +watched +1/1 +Running`)
 			a.ok("kubectl delete pod watched", `pod "watched" deleted`)
-			w.expect(`^MODIFIED +watched +1/1 +Terminating`)
+			w.expect(`^MODIFIED +watched +[01]/1 +Terminating`)
 			w.expect(`^DELETED +watched`)
 			a.ok(`kubectl patch pod gated -p '{"spec":{"schedulingGates":[]}}' --type=merge`, `patched`)
 			w.expect(`^MODIFIED +gated +1/1 +Running`)

@@ -43,8 +43,8 @@ func rolloutScenes() []scene {
 		}},
 		{"a rollout that cannot succeed keeps what runs", func(a *actor) {
 			a.apply("d", named(web, "stuck"))
-			a.ok(`kubectl patch deployment stuck -p '{"spec":{"progressDeadlineSeconds":3,"strategy":{"rollingUpdate":{"maxUnavailable":0}}}}'`)
 			a.ok("kubectl rollout status deployment/stuck --timeout=60s")
+			a.ok(`kubectl patch deployment stuck -p '{"spec":{"progressDeadlineSeconds":3,"strategy":{"rollingUpdate":{"maxUnavailable":0}}}}'`)
 			a.ok("kubectl set image deployment/stuck httpd=busybox:2 && kubectl set env deployment/stuck X=y && kubectl patch deployment stuck --type=json -p '[{\"op\":\"replace\",\"path\":\"/spec/template/spec/containers/0/readinessProbe/httpGet/path\",\"value\":\"/absent\"}]'")
 			a.code(1, "kubectl rollout status deployment/stuck --timeout=50s", `deployment "stuck" exceeded its progress deadline`)
 			a.ok("kubectl get deployment stuck", `^stuck +2/2 +1 +2 `)
