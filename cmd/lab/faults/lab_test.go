@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/orpheus-mesh/orpheus/cmd/lab/bed"
 	"github.com/orpheus-mesh/orpheus/cmd/lab/images"
@@ -88,6 +89,7 @@ func raise(ctx context.Context, t *testing.T, binary string) lab {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	b, err := bed.New(bed.Config{Dir: "/var/lib/orpheus-faults", Prefix: "x", Net: 225, Hosts: len(hosts), Log: log})
+	alone(t)
 	l := lab{t: t, ctx: ctx, m: &mesh.Mesh{Bed: b, Binary: binary, Log: log}}
 	l.check(err)
 	l.check(b.Down(ctx))
@@ -122,6 +124,19 @@ func raise(ctx context.Context, t *testing.T, binary string) lab {
 	l.apply("x1", steady)
 	l.calm()
 	return l
+}
+
+// alone refuses a second run on this machine: each takes down what it finds, so that one would cut off the other's hosts.
+func alone(t *testing.T) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "orpheus-faults.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatalf("these tests run on this machine already, wait for them (%s: %v)", f.Name(), err)
+	}
 }
 
 // steady runs on every host and must not feel what happens to others.
