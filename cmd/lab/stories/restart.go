@@ -20,6 +20,9 @@ func (s *Stage) Restart(ctx context.Context, rate float64, host string, others [
 	if err != nil {
 		return load.Report{}, err
 	}
+	if err := s.steady(ctx, others[0]); err != nil {
+		return load.Report{}, err
+	}
 	before, err := s.containers(ctx, others[0], host)
 	if err != nil {
 		return load.Report{}, err
