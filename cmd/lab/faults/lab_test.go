@@ -310,6 +310,7 @@ func (l lab) keepLogs() {
 			continue
 		}
 		out, _ := exec.Command("sh", "-c", `grep -E 'level=(WARN|ERROR)|panic|fatal' "$1" | tail -n 25`, "sh", path).CombinedOutput()
-		l.t.Logf("%s:\n%s", path, strings.TrimSpace(string(out)))
+		members, _ := l.m.Orpheus(context.WithoutCancel(l.ctx), h, nil, "members") // it may not run
+		l.t.Logf("%s:\n%s\n%s", path, strings.TrimSpace(string(out)), members)
 	}
 }
