@@ -56,6 +56,9 @@ func (s *Stage) runsImage(ctx context.Context, host, app, image string) error {
 
 // Crash kills the process of a container of the back end and waits until it is restarted and ready.
 func (s *Stage) Crash(ctx context.Context, host string) error {
+	if err := s.steady(ctx, host); err != nil { // a surplus pod would go before it is restarted
+		return err
+	}
 	client, err := s.M.Client(ctx, host)
 	if err != nil {
 		return err

@@ -15,16 +15,15 @@ import (
 
 // observer follows pods and endpoint slices as one host shows them and remembers when things changed.
 type observer struct {
-	mu       sync.Mutex // guards all below
-	pods     map[string]*corev1.Pod
-	slices   map[string]*discoveryv1.EndpointSlice
-	faltered map[string]bool // pods that were ready and then were not
-	changed  chan struct{}   // closed and replaced at every change
+	mu      sync.Mutex // guards all below
+	pods    map[string]*corev1.Pod
+	slices  map[string]*discoveryv1.EndpointSlice
+	changed chan struct{} // closed and replaced at every change
 }
 
 // observe starts an observer of the namespace that lives as long as ctx; it returns when the picture is whole.
 func observe(ctx context.Context, client kubernetes.Interface, namespace string) (*observer, error) {
-	o := &observer{pods: map[string]*corev1.Pod{}, slices: map[string]*discoveryv1.EndpointSlice{}, faltered: map[string]bool{}, changed: make(chan struct{})}
+	o := &observer{pods: map[string]*corev1.Pod{}, slices: map[string]*discoveryv1.EndpointSlice{}, changed: make(chan struct{})}
 	f := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace))
 	pods, slices := f.Core().V1().Pods().Informer(), f.Discovery().V1().EndpointSlices().Informer()
 	handler := cache.ResourceEventHandlerFuncs{
@@ -49,9 +48,6 @@ func (o *observer) put(obj any) {
 	defer o.mu.Unlock()
 	switch v := obj.(type) {
 	case *corev1.Pod:
-		if old := o.pods[v.Name]; old != nil && isReady(old) && !isReady(v) {
-			o.faltered[v.Name] = true
-		}
 		o.pods[v.Name] = v
 	case *discoveryv1.EndpointSlice:
 		o.slices[v.Name] = v
