@@ -71,7 +71,9 @@ func (s *Stage) Crash(ctx context.Context, host string) error {
 	if len(list.Items) == 0 {
 		return errors.New("the back end does not run")
 	}
-	list.Items = slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return !isReady(&p) || p.DeletionTimestamp != nil || p.Status.ContainerStatuses[0].State.Running == nil || time.Since(p.Status.ContainerStatuses[0].State.Running.StartedAt.Time) < time.Second || p.Spec.NodeName != host })
+	list.Items = slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
+		return !isReady(&p) || p.DeletionTimestamp != nil || p.Status.ContainerStatuses[0].State.Running == nil || time.Since(p.Status.ContainerStatuses[0].State.Running.StartedAt.Time) < time.Second || p.Spec.NodeName != host
+	})
 	if len(list.Items) == 0 {
 		return errors.New("no pod of the back end is ready on " + host)
 	}
