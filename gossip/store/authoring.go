@@ -84,6 +84,8 @@ func (c *core) apply(now time.Time, e *entry, ev event, recs []*Record) {
 		if a.obj = last; last == nil {
 			a.obj = ev.write.Base // gossip brought our own delete back before the home's answer
 		}
+	} else {
+		a.wrote = ev.write.outcome(recs[0])
 	}
 	c.emit(effect{answer: a})
 	if c.cfg.Class(e.key.Kind) != Local {

@@ -436,6 +436,10 @@ func (s *Store) reply(a answer) {
 	r := result{answer: a, obj: a.obj}
 	if r.obj == nil && a.err == nil {
 		r.obj, _ = s.view.get(a.key)
+		if a.wrote != nil && (r.obj == nil || r.obj.UID != a.wrote.UID) {
+			a.wrote.Rev = s.view.now()
+			r.obj = a.wrote
+		}
 	}
 	s.waitMu.Lock()
 	ch := s.waiters[a.id]

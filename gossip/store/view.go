@@ -181,6 +181,12 @@ func (v *view) get(k Key) (*Object, Revision) {
 	return o, v.rev
 }
 
+func (v *view) now() Revision {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.rev
+}
+
 // state is a kind's tree as it was at a revision.
 func (v *view) state(kind string, at Revision) (*node[*Object], Revision, error) {
 	v.mu.RLock()
