@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -194,7 +193,7 @@ func (c *Controllers) supervise(ctx context.Context, a actor) {
 			if ctx.Err() != nil {
 				return
 			}
-			c.config.Log.Error("controller ended, it is made anew", "controller", a.name, "in", pause, slog.Any("err", err))
+			c.config.Log.Error("controller ended, it is made anew", "controller", a.name, "in", pause, "err", err)
 			select {
 			case <-ctx.Done():
 				return
