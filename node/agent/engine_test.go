@@ -54,9 +54,9 @@ func wholeLife(t *testing.T, b *bench) {
 		Containers: []v1.Container{{Name: "c", Command: sh("mkdir /tmp/w; echo hello > /tmp/w/index.html; echo started; exec httpd -f -p 8080 -h /tmp/w"),
 			Env:            []v1.EnvVar{{Name: "WHO", Value: "me"}, {Name: "HI", Value: "hi $(WHO)"}, {Name: "IP", ValueFrom: &v1.EnvVarSource{FieldRef: &v1.ObjectFieldSelector{FieldPath: "status.podIP"}}}},
 			ReadinessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{HTTPGet: &v1.HTTPGetAction{Path: "/index.html", Port: intstr.FromInt32(8080)}}}}}})
-	p := b.untilPod("web", "running", 10*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodRunning })
+	b.untilPod("web", "running", 10*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodRunning })
 	t.Logf("running after %s", time.Since(begun))
-	p = b.untilPod("web", "ready", 10*time.Second, ready)
+	p := b.untilPod("web", "ready", 10*time.Second, ready)
 	t.Logf("ready after %s", time.Since(begun))
 	if p.Status.PodIP == "" || p.Status.HostIP == "" || p.Status.QOSClass != v1.PodQOSBestEffort || p.Status.ObservedGeneration != 1 {
 		t.Errorf("status: %s", describe(p))
@@ -113,8 +113,8 @@ func initOrder(t *testing.T, b *bench) {
 }
 
 func crash(t *testing.T, b *bench) {
-	p := b.pod("crash", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("echo try; echo last words > /dev/termination-log; exit 3")}}})
-	p = b.untilPod("crash", "in back-off", 15*time.Second, func(p *v1.Pod) bool {
+	b.pod("crash", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("echo try; echo last words > /dev/termination-log; exit 3")}}})
+	p := b.untilPod("crash", "in back-off", 15*time.Second, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].State.Waiting != nil && p.Status.ContainerStatuses[0].State.Waiting.Reason == "CrashLoopBackOff"
 	})
 	c := p.Status.ContainerStatuses[0]
@@ -130,9 +130,9 @@ func crash(t *testing.T, b *bench) {
 }
 
 func completes(t *testing.T, b *bench) {
-	p := b.pod("job", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{
+	b.pod("job", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{
 		{Name: "good", Command: sh("exit 0")}, {Name: "bad", Command: sh("echo oops; exit 1"), TerminationMessagePolicy: v1.TerminationMessageFallbackToLogsOnError}}})
-	p = b.untilPod("job", "failed", 15*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
+	p := b.untilPod("job", "failed", 15*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
 	if got := p.Status.ContainerStatuses[1].State.Terminated; got == nil || got.Message != "oops\n" {
 		t.Errorf("status: %s", describe(p))
 	}
@@ -231,10 +231,10 @@ func graceful(t *testing.T, b *bench) {
 }
 
 func restart(t *testing.T, b *bench) {
-	kept := b.pod("kept", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"),
+	b.pod("kept", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"),
 		ReadinessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"true"}}}}}}})
 	lost := b.pod("lost", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600")}}})
-	kept = b.untilPod("kept", "ready", 15*time.Second, ready)
+	kept := b.untilPod("kept", "ready", 15*time.Second, ready)
 	b.untilPod("lost", "ready", 15*time.Second, ready)
 	before := b.containers(docker.Label + "=" + string(kept.UID))
 	b.stop()
