@@ -71,7 +71,7 @@ func (c *Config) complete() error {
 		}
 	}
 	if !c.Services.Addr().Is4() || c.Services.Bits() > 24 {
-		errs = append(errs, fmt.Errorf("Services: %s is not usable: give an IPv4 network of /24 or larger", c.Services))
+		errs = append(errs, fmt.Errorf("the Services network %s is not usable: give an IPv4 network of /24 or larger", c.Services))
 	}
 	return errors.Join(errs...)
 }
