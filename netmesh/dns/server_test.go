@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -175,7 +176,7 @@ func TestWaitingQuestionsAreBounded(t *testing.T) {
 	for range inFlight {
 		f.slots <- struct{}{}
 	}
-	if _, err := f.ask(context.Background(), new(dns.Msg).SetQuestion("x.", dns.TypeA), "udp"); err != errBusy {
+	if _, err := f.ask(context.Background(), new(dns.Msg).SetQuestion("x.", dns.TypeA), "udp"); !errors.Is(err, errBusy) {
 		t.Errorf("one question more than allowed: %v, want %v", err, errBusy)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -59,7 +58,7 @@ func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
 		place = placement.Place
 	}
 	b, err := New(Config{
-		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.DiscardHandler),
 		Mine:    func(_, _, name string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.mine(name) },
 		Volumes: func(*corev1.Pod) []string { s.mu.Lock(); defer s.mu.Unlock(); return s.volumes }, VolumesChanged: s.moved,
 		Place: func(v placement.View, o placement.Options) placement.Plan {
