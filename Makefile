@@ -1,4 +1,4 @@
-# The two commands that matter: `make demo` shows Orpheus, `make test` proves it. Both run as root on Debian 12 with Go and git.
+# The two commands that matter: `make demo` shows Orpheus, `make test` proves it. Both run as root on Debian 12 with Go, git and make.
 SHELL      := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -12,13 +12,15 @@ LDFLAGS    := -s -w -X github.com/orpheus-mesh/orpheus/node.version=$(VERSION) \
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
 	-X k8s.io/component-base/version.gitTreeState=clean
 
-PACKAGES := docker.io nftables iproute2 util-linux busybox-static redis-server redis-tools conntrack curl ca-certificates
+PACKAGES := docker.io procps nftables iproute2 util-linux busybox-static redis-server redis-tools conntrack curl ca-certificates
 GOLANGCI := v2.15.0
 LINTER   := .cache/bin/golangci-lint
 
 KUBECTL := v1.37.2
 
 
+# One after the other, also under -j: setup, build and the tests need one another.
+.NOTPARALLEL:
 .PHONY: setup build clients demo test unit race stories conformance figures bench lint linter lab clean
 
 ## setup: install what is missing of the machine (apt-get), and check the Go toolchain
