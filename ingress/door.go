@@ -38,6 +38,7 @@ func newDoor(p *Proxy, name, address, setting string) *door {
 		IdleTimeout:       c.IdleTimeout,
 		MaxHeaderBytes:    c.MaxHeaderBytes,
 		ErrorLog:          p.serverLog,
+		ConnState:         p.count,
 	}}
 }
 

@@ -29,6 +29,7 @@ type Config struct {
 	ClientTimeout   time.Duration // between two reads of a request's body, two writes of a response: 60 s
 	IdleTimeout     time.Duration // between two requests on a connection: 75 s
 	ResponseTimeout time.Duration // from the request's end to the response's header: 60 s
+	StaleTimeout    time.Duration // for another table, when every endpoint of this one failed: 1 s
 	DrainTimeout    time.Duration // for running requests when Run ends: 25 s
 	MaxHeaderBytes  int           // of a request: 32 KiB
 
@@ -45,6 +46,7 @@ func (c *Config) fill() {
 	def(&c.ClientTimeout, time.Minute)
 	def(&c.IdleTimeout, 75*time.Second)
 	def(&c.ResponseTimeout, time.Minute)
+	def(&c.StaleTimeout, time.Second)
 	def(&c.DrainTimeout, 25*time.Second)
 	if c.MaxHeaderBytes <= 0 {
 		c.MaxHeaderBytes = 32 << 10
@@ -73,6 +75,8 @@ type Proxy struct {
 	totals    totals
 	handlers  handlers
 	doors     []*door
+	open      atomic.Int64 // connections of clients
+	leaving   atomic.Bool  // every answer from now on ends its connection
 
 	setting sync.Mutex // serialises Set
 	first   chan struct{}
@@ -117,6 +121,8 @@ func (p *Proxy) Set(t *Table) {
 	}
 	if old == nil {
 		close(p.first)
+	} else {
+		close(old.replaced)
 	}
 }
 
@@ -265,41 +271,3 @@ func (b *buffers) Get() []byte {
 }
 
 func (b *buffers) Put(x []byte) { b.pool.Put((*[32 << 10]byte)(x)) }
-
-// handlers counts requests in work, those on upgraded connections too, which http.Server.Shutdown does not wait for.
-type handlers struct {
-	mu      sync.Mutex // guards what is below
-	n       int
-	waiters []chan struct{}
-}
-
-func (h *handlers) enter() {
-	h.mu.Lock()
-	h.n++
-	h.mu.Unlock()
-}
-
-func (h *handlers) leave() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.n--; h.n > 0 {
-		return
-	}
-	for _, w := range h.waiters {
-		close(w)
-	}
-	h.waiters = nil
-}
-
-// idle is closed when no request is in work.
-func (h *handlers) idle() <-chan struct{} {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	w := make(chan struct{})
-	if h.n == 0 {
-		close(w)
-	} else {
-		h.waiters = append(h.waiters, w)
-	}
-	return w
-}

@@ -160,7 +160,7 @@ func TestPages(t *testing.T) {
 		{Name: "shop/slow", Path: "/slow", Backend: Backend{Name: "shop/slow:80", Endpoints: []netip.AddrPort{slow}}},
 	}
 	tb, _ := Compile(rules, nil, nil)
-	p, addr, _ := start(t, Config{ResponseTimeout: 50 * time.Millisecond}, tb)
+	p, addr, _ := start(t, Config{ResponseTimeout: 50 * time.Millisecond, StaleTimeout: time.Millisecond}, tb)
 	c := client(t, nil)
 	for _, x := range []struct {
 		path   string

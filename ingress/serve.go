@@ -13,8 +13,8 @@ import (
 
 // ServeHTTP answers one request by the present table.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.handlers.enter()
-	defer p.handlers.leave()
+	defer p.handlers.leave(p.handlers.enter())
+	p.dismiss(w, r)
 	p.totals.active.Add(1)
 	rec := newRecorder(w, r, p.config.ClientTimeout)
 	f := &flight{proxy: p, start: time.Now()}
