@@ -43,9 +43,9 @@ func (s *server) newNetwork() (*network, error) {
 	}
 	return &network{
 		plane: plane,
-		names: dns.New(dns.Config{Domain: s.cfg.Domain, Log: s.log.With("room", "dns")}),
+		names: dns.New(dns.Config{Domain: s.cfg.Domain, Sockets: s.next.Sockets, Log: s.log.With("room", "dns")}),
 		proxy: ingress.New(ingress.Config{HTTP: s.cfg.HTTP, HTTPS: s.cfg.HTTPS, HTTPSetting: "http-listen", HTTPSSetting: "https-listen",
-			Log: s.log.With("room", "ingress"), AccessLog: access}),
+			Log: s.log.With("room", "ingress"), AccessLog: access, Listen: s.listen}),
 	}, nil
 }
 
@@ -64,7 +64,7 @@ func accessLog(path string) (io.Writer, error) {
 }
 
 // startNetwork runs the data plane, DNS and ingress, and what feeds them.
-func (s *server) startNetwork(ctx context.Context, g *errgroup.Group) error {
+func (s *server) startNetwork(h *house) error {
 	client, err := kubernetes.NewForConfig(s.api.Loopback())
 	if err != nil {
 		return err
@@ -73,11 +73,11 @@ func (s *server) startNetwork(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	s.open(ctx, g, "netmesh", s.net.plane.Run)
-	s.open(ctx, g, "dns", s.net.names.Run)
-	s.open(ctx, g, "ingress", s.net.proxy.Run)
-	s.open(ctx, g, "servers", s.followServers)
-	s.open(ctx, g, "traffic", t.Run)
+	h.rooms.open("netmesh", s.net.plane.Run)
+	h.names.open("dns", s.net.names.Run)
+	h.doors.open("ingress", s.ingress)
+	h.rooms.open("servers", s.followServers)
+	h.rooms.open("traffic", t.Run)
 	return nil
 }
 
