@@ -250,9 +250,11 @@ func secrets() *cobra.Command {
 
 func version() *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "orpheus %s, Kubernetes API %s\n", node.Version(), cliversion.Get().GitVersion)
-		}}
+		Run: func(cmd *cobra.Command, _ []string) { printVersion(cmd.OutOrStdout()) }}
+}
+
+func printVersion(w io.Writer) {
+	fmt.Fprintf(w, "orpheus %s, Kubernetes API %s\n", node.Version(), cliversion.Get().GitVersion)
 }
 
 func table(w io.Writer, header string, fill func(row func(...any))) error {

@@ -81,7 +81,7 @@ func load(cmd *cobra.Command) (node.Config, error) {
 // configurable are the keys that a file or the environment may set: the flags of `up` but those of one call.
 func configurable(f *pflag.FlagSet) (keys []string) {
 	f.VisitAll(func(fl *pflag.Flag) {
-		if fl.Name != "config" && fl.Name != "help" && fl.Name != "join" {
+		if fl.Name != "config" && fl.Name != "help" && fl.Name != "join" && fl.Name != "check" {
 			keys = append(keys, fl.Name)
 		}
 	})

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"errors"
@@ -19,11 +20,12 @@ import (
 // Config is what a Server needs. Fields without a default are required.
 type Config struct {
 	Store     replica.Store
-	Keys      gossip.Keys  // the CA and the keys of Secrets at rest
-	Node      string       // this node's Kubernetes name
-	Advertise netip.Addr   // where peers and pods reach this API server
-	Listen    string       // default ":6443"
-	Listener  net.Listener // instead of Listen, where set
+	Keys      gossip.Keys                                                              // the CA and the keys of Secrets at rest
+	Node      string                                                                   // this node's Kubernetes name
+	Advertise netip.Addr                                                               // where peers and pods reach this API server
+	Listen    string                                                                   // default ":6443"
+	Listener  net.Listener                                                             // instead of Listen, where set
+	Open      func(ctx context.Context, network, address string) (net.Listener, error) // opens Listen; nil: the host's
 
 	Services  netip.Prefix      // default 10.96.0.0/16; its first address is the API's own
 	NodePorts utilnet.PortRange // default 30000-32767
@@ -54,6 +56,9 @@ func (c *Config) complete() error {
 	}
 	if c.Domain == "" {
 		c.Domain = "cluster.local"
+	}
+	if c.Open == nil {
+		c.Open = new(net.ListenConfig).Listen
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

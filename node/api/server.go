@@ -261,7 +261,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ln := s.cfg.Listener
 	if ln == nil {
 		var err error
-		if ln, err = net.Listen("tcp", s.cfg.Listen); err != nil {
+		if ln, err = s.cfg.Open(ctx, "tcp", s.cfg.Listen); err != nil {
 			return fmt.Errorf("serve the API: %w", err)
 		}
 	}

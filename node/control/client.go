@@ -127,3 +127,9 @@ func (c *Client) RotateSecrets(ctx context.Context) (n int, err error) {
 	err = c.do(ctx, http.MethodPost, "/v1/secrets/rotate", nil, &n)
 	return n, err
 }
+
+// Restart has the daemon give way to the image at its path, and tells that one's version. The daemon answers before it goes.
+func (c *Client) Restart(ctx context.Context) (version string, err error) {
+	err = c.do(ctx, http.MethodPost, "/v1/restart", nil, &version)
+	return version, err
+}

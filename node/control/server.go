@@ -26,6 +26,7 @@ type Daemon interface {
 	Images() ([]Image, error)
 	Fence(ctx context.Context, node string, lift bool) error
 	RotateSecrets(context.Context) (int, error)
+	Restart(context.Context) (version string, err error)
 }
 
 const (
@@ -104,6 +105,7 @@ func routes(d Daemon) http.Handler {
 		return nil, d.Fence(r.Context(), r.PathValue("node"), r.URL.Query().Has("lift"))
 	}))
 	mux.HandleFunc("POST /v1/secrets/rotate", answer(func(r *http.Request) (any, error) { return d.RotateSecrets(r.Context()) }))
+	mux.HandleFunc("POST /v1/restart", answer(func(r *http.Request) (any, error) { return d.Restart(r.Context()) }))
 	return mux
 }
 
