@@ -118,15 +118,20 @@ func (c *Controllers) stage(name string, base stage) (*stage, error) {
 	return &base, nil
 }
 
-// follow passes every change of the mesh on to the views, and pokes all primary objects when destruction is allowed
-// again: what was refused meanwhile would wait for the end of upstream's back-off.
+// pokes are the pauses after which all primary objects are shown once more when a hold ended, besides the first time. What was
+// refused meanwhile would wait for the end of upstream's back-off, which a few dozen events during the hold drive to minutes;
+// and a controller that takes what it is shown for stale, because a write of its own overtook it, goes on waiting.
+var pokes = [...]time.Duration{time.Second, 5 * time.Second}
+
+// follow passes every change of the mesh on to the views, and pokes all primary objects when destruction is allowed again.
 func (c *Controllers) follow(ctx context.Context, s *scene) {
 	calm, _ := c.config.calm()
-	recheck := time.NewTimer(0)
-	recheck.Stop()
+	recheck, next := stopped(), stopped()
 	defer recheck.Stop()
+	defer next.Stop()
+	var owed []time.Duration // pokes since the hold ended
 	for {
-		changed := false
+		changed, poke := false, false
 		select {
 		case <-ctx.Done():
 			return
@@ -136,19 +141,33 @@ func (c *Controllers) follow(ctx context.Context, s *scene) {
 			}
 			changed = true
 		case <-recheck.C:
+		case <-next.C:
+			poke = true
 		}
 		now, why := c.config.calm()
 		if now != calm {
 			c.config.Log.Info("destructive decisions", "allowed", now, "reason", why)
+			owed, poke = pokes[:], true
 		}
-		if changed || now != calm {
-			s.refresh(wake{poke: now && !calm})
-		}
-		calm = now
-		if !now { // nobody is bound to wake us when a hold runs out
+		if calm = now; !now { // nobody is bound to wake us when a hold runs out
+			owed, poke = nil, false
+			next.Stop()
 			recheck.Reset(time.Second)
 		}
+		if poke && len(owed) > 0 {
+			next.Reset(owed[0])
+			owed = owed[1:]
+		}
+		if changed || poke {
+			s.refresh(wake{poke: poke})
+		}
 	}
+}
+
+func stopped() *time.Timer {
+	t := time.NewTimer(0)
+	t.Stop()
+	return t
 }
 
 func (c *Controllers) awaitReady(ctx context.Context, s *scene) {
