@@ -180,8 +180,8 @@ func resources(in []string) (corev1.ResourceList, error) {
 		if q.Sign() < 0 {
 			return nil, fmt.Errorf("%s: %q is less than nothing", k, v)
 		}
-		if !slices.Contains([]string{"cpu", "memory", "pods"}, k) {
-			return nil, fmt.Errorf("%s: no server offers this: cpu, memory and pods can be reserved", k)
+		if !slices.Contains([]string{"cpu", "memory", "pods", "ephemeral-storage"}, k) {
+			return nil, fmt.Errorf("%s: no server offers this: cpu, memory, pods and ephemeral-storage can be reserved", k)
 		}
 		out[corev1.ResourceName(k)] = q
 	}
