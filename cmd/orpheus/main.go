@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,29 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	settings(cmd)
-	cmd.AddCommand(up(), restart(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), secrets(), version())
+	settings(cmd.PersistentFlags())
+	cmd.AddCommand(up(), version())
+	for _, c := range []*cobra.Command{restart(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), secrets()} {
+		c.PersistentPreRunE = settle // they speak to the daemon: where it is may be said in the file
+		cmd.AddCommand(c)
+	}
 	return cmd
+}
+
+// group is a command that only has others below it.
+func group(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
+	cmd.Args = cobra.NoArgs // else what is mistyped would print the help, as if all were well
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.AddCommand(below...)
+	return cmd
+}
+
+// exactly wants these arguments and, where they are missing, names them.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return fmt.Errorf("%d argument(s) given, want %s: %s", len(args), strings.Join(names, " "), cmd.UseLine())
+		}
+		return nil
+	}
 }
