@@ -145,9 +145,9 @@ func completes(t *testing.T, b *bench) {
 }
 
 func liveness(t *testing.T, b *bench) {
-	p := b.pod("ill", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("trap 'exit 0' TERM; touch /tmp/ok; sleep 2 & wait; rm /tmp/ok; while true; do sleep 0.1; done"),
+	b.pod("ill", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("trap 'exit 0' TERM; touch /tmp/ok; sleep 2 & wait; rm /tmp/ok; while true; do sleep 0.1; done"),
 		LivenessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"test", "-e", "/tmp/ok"}}}}}}})
-	p = b.untilPod("ill", "restarted", 15*time.Second, func(p *v1.Pod) bool {
+	p := b.untilPod("ill", "restarted", 15*time.Second, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].RestartCount == 1 && p.Status.ContainerStatuses[0].State.Running != nil
 	})
 	if last := p.Status.ContainerStatuses[0].LastTerminationState.Terminated; last == nil || last.Reason != "Completed" {
@@ -158,9 +158,9 @@ func liveness(t *testing.T, b *bench) {
 }
 
 func missing(t *testing.T, b *bench) {
-	p := b.pod("want", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"), EnvFrom: []v1.EnvFromSource{
+	b.pod("want", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"), EnvFrom: []v1.EnvFromSource{
 		{ConfigMapRef: &v1.ConfigMapEnvSource{LocalObjectReference: v1.LocalObjectReference{Name: "later"}}}}}}})
-	p = b.untilPod("want", "config error", 15*time.Second, func(p *v1.Pod) bool {
+	p := b.untilPod("want", "config error", 15*time.Second, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].State.Waiting != nil && p.Status.ContainerStatuses[0].State.Waiting.Reason == "CreateContainerConfigError"
 	})
 	if got := p.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(got, `"later" not found`) {
@@ -188,7 +188,7 @@ func files(t *testing.T, b *bench) {
 		t.Fatal(err)
 	}
 	group, life := int64(4242), int64(3600)
-	p := b.pod("files", v1.PodSpec{SecurityContext: &v1.PodSecurityContext{FSGroup: &group, RunAsUser: ptr(int64(1000))}, ServiceAccountName: "default",
+	b.pod("files", v1.PodSpec{SecurityContext: &v1.PodSecurityContext{FSGroup: &group, RunAsUser: ptr(int64(1000))}, ServiceAccountName: "default",
 		Volumes: []v1.Volume{
 			{Name: "cm", VolumeSource: v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "conf"}}}},
 			{Name: "sec", VolumeSource: v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "sec"}}},
@@ -196,7 +196,7 @@ func files(t *testing.T, b *bench) {
 			{Name: "mem", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{Medium: v1.StorageMediumMemory}}}},
 		Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"), VolumeMounts: []v1.VolumeMount{
 			{Name: "cm", MountPath: "/cm"}, {Name: "sec", MountPath: "/sec", ReadOnly: true}, {Name: "tok", MountPath: "/tok"}, {Name: "mem", MountPath: "/mem"}, {Name: "mem", MountPath: "/sub", SubPath: "a/b"}}}}})
-	p = b.untilPod("files", "ready", 15*time.Second, ready)
+	p := b.untilPod("files", "ready", 15*time.Second, ready)
 	if got := b.exec("files", "c", "sh", "-c", "cat /cm/k /sec/p /tok/token; touch /mem/x /sub/y; ls /mem/a/b; stat -f -c %T /sec /mem; stat -c %g /mem/x; id -u"); got != "v1hushsignedy\ntmpfs\ntmpfs\n4242\n1000\n" {
 		t.Errorf("files: %q", got)
 	}
@@ -212,13 +212,13 @@ func files(t *testing.T, b *bench) {
 func ptr[T any](v T) *T { return &v }
 
 func graceful(t *testing.T, b *bench) {
-	p := b.pod("polite", v1.PodSpec{Volumes: []v1.Volume{{Name: "h", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: b.dir + "/notes"}}}},
+	b.pod("polite", v1.PodSpec{Volumes: []v1.Volume{{Name: "h", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: b.dir + "/notes"}}}},
 		Containers: []v1.Container{
 			{Name: "c", Command: sh("trap 'echo term >> /h/notes; exit 0' TERM; while true; do sleep 0.1; done"), VolumeMounts: []v1.VolumeMount{{Name: "h", MountPath: "/h"}},
 				Lifecycle: &v1.Lifecycle{PostStart: &v1.LifecycleHandler{Exec: &v1.ExecAction{Command: sh("echo post >> /h/notes")}},
 					PreStop: &v1.LifecycleHandler{Exec: &v1.ExecAction{Command: sh("echo pre >> /h/notes")}}}},
 			{Name: "stubborn", Command: sh("trap '' TERM; while true; do sleep 0.1; done")}}})
-	p = b.untilPod("polite", "ready", 15*time.Second, ready)
+	p := b.untilPod("polite", "ready", 15*time.Second, ready)
 	begun := time.Now()
 	b.delete("polite", 3)
 	b.gone("polite", string(p.UID))
@@ -256,9 +256,9 @@ func restart(t *testing.T, b *bench) {
 }
 
 func outOfMemory(t *testing.T, b *bench) {
-	p := b.pod("hungry", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{{Name: "c", Command: sh("exec tail /dev/zero"),
+	b.pod("hungry", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{{Name: "c", Command: sh("exec tail /dev/zero"),
 		Resources: v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceMemory: resource.MustParse("20Mi"), v1.ResourceCPU: resource.MustParse("500m")}}}}})
-	p = b.untilPod("hungry", "failed", 20*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
+	p := b.untilPod("hungry", "failed", 20*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
 	if end := p.Status.ContainerStatuses[0].State.Terminated; end.Reason != "OOMKilled" || end.ExitCode != 137 {
 		t.Errorf("status: %s", describe(p))
 	}
@@ -280,12 +280,12 @@ func sharedProcesses(t *testing.T, b *bench) {
 }
 
 func secured(t *testing.T, b *bench) {
-	p := b.pod("secure", v1.PodSpec{SecurityContext: &v1.PodSecurityContext{RunAsNonRoot: ptr(true), Sysctls: []v1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "80"}}},
+	b.pod("secure", v1.PodSpec{SecurityContext: &v1.PodSecurityContext{RunAsNonRoot: ptr(true), Sysctls: []v1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "80"}}},
 		Containers: []v1.Container{
 			{Name: "root", Command: sh("sleep 600")},
 			{Name: "c", Command: sh("sleep 600"), SecurityContext: &v1.SecurityContext{RunAsUser: ptr(int64(1234)), RunAsGroup: ptr(int64(2345)), ReadOnlyRootFilesystem: ptr(true),
 				AllowPrivilegeEscalation: ptr(false), Capabilities: &v1.Capabilities{Drop: []v1.Capability{"ALL"}, Add: []v1.Capability{"NET_BIND_SERVICE"}}}}}})
-	p = b.untilPod("secure", "one runs", 15*time.Second, func(p *v1.Pod) bool {
+	p := b.untilPod("secure", "one runs", 15*time.Second, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) == 2 && p.Status.ContainerStatuses[1].State.Running != nil
 	})
 	if w := p.Status.ContainerStatuses[0].State.Waiting; w == nil || w.Reason != "CreateContainerConfigError" || !strings.Contains(w.Message, "runAsNonRoot") {
@@ -302,9 +302,9 @@ func secured(t *testing.T, b *bench) {
 }
 
 func hostNetwork(t *testing.T, b *bench) {
-	p := b.pod("host", v1.PodSpec{HostNetwork: true, Containers: []v1.Container{{Name: "c", Command: sh("mkdir /tmp/w; httpd -f -p 127.0.0.1:18080 -h /tmp/w"),
+	b.pod("host", v1.PodSpec{HostNetwork: true, Containers: []v1.Container{{Name: "c", Command: sh("mkdir /tmp/w; httpd -f -p 127.0.0.1:18080 -h /tmp/w"),
 		ReadinessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromInt32(18080)}}}}}})
-	p = b.untilPod("host", "ready", 15*time.Second, ready)
+	p := b.untilPod("host", "ready", 15*time.Second, ready)
 	if p.Status.PodIP != "127.0.0.1" || p.Status.HostIP != "127.0.0.1" {
 		t.Errorf("status: %s", describe(p))
 	}
