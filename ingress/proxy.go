@@ -165,8 +165,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	stop()
-	p.finishRequests(end)
-	group.Wait()
+	p.finishRequests(end, &group)
 	for _, pl := range p.live.Load().pools {
 		for _, e := range pl.endpoints {
 			e.transport.CloseIdleConnections()
@@ -177,8 +176,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	return nil
 }
 
-// finishRequests lets running requests end, upgrades too, then cuts what is left.
-func (p *Proxy) finishRequests(end context.CancelFunc) {
+// finishRequests lets running requests end, upgrades too, then cuts what is left. Servers are shut down twice: the first time may miss a
+// connection that was accepted in that moment; when the doors' run has ended, all are known.
+func (p *Proxy) finishRequests(end context.CancelFunc, doors *sync.WaitGroup) {
 	bound, cancel := context.WithTimeout(context.Background(), p.config.DrainTimeout)
 	defer cancel()
 	go func() {
@@ -189,14 +189,17 @@ func (p *Proxy) finishRequests(end context.CancelFunc) {
 		}
 	}()
 	p.log.Info("ingress is draining", "active", p.totals.active.Load(), "bound", p.config.DrainTimeout)
-	var closing sync.WaitGroup
-	for _, d := range p.doors {
-		closing.Go(func() {
-			d.server.SetKeepAlivesEnabled(false)
-			_ = d.server.Shutdown(bound) // its only error is the bound's
-		})
+	for range 2 {
+		var closing sync.WaitGroup
+		for _, d := range p.doors {
+			closing.Go(func() {
+				d.server.SetKeepAlivesEnabled(false)
+				_ = d.server.Shutdown(bound) // its only error is the bound's
+			})
+		}
+		closing.Wait()
+		doors.Wait()
 	}
-	closing.Wait()
 	select {
 	case <-p.handlers.idle():
 	case <-bound.Done():
