@@ -72,7 +72,11 @@ func Run(ctx context.Context, cfg Config, token string, after Succession, log *s
 	containExits()
 	s.retain()
 	log.Info("orpheus starts", "node", cfg.Name, "version", Version(), "address", s.addr, "resumed_sockets", s.next.Sockets.Len())
-	if err := s.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+	err = s.run(ctx)
+	if errors.Is(err, ErrSucceeded) {
+		s.bequeath()
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	log.Info("orpheus stopped; pods, routes and service rules stay as they are")
@@ -212,6 +216,9 @@ func (s *server) apiURL() string {
 // run starts the rooms from the ground up, and when ctx ends or one of them fails ends them from the doors down.
 func (s *server) run(ctx context.Context) error {
 	h := newHouse(ctx, s.log)
+	s.recall()
+	h.names.open("dns", s.net.names.Run)
+	h.doors.open("ingress", s.ingress)
 	h.ground.open("mesh", s.mesh.Run)
 	h.rooms.open("control", func(ctx context.Context) error {
 		return control.Serve(ctx, Socket(s.cfg.RunDir), s, s.log.With("room", "control"))

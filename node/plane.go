@@ -30,6 +30,7 @@ type network struct {
 	mu       sync.Mutex // guards all below
 	picture  netmesh.Picture
 	complete bool // services are known: an incomplete picture would withdraw them from the kernel
+	will     will // for the next image
 }
 
 func (s *server) newNetwork() (*network, error) {
@@ -63,7 +64,7 @@ func accessLog(path string) (io.Writer, error) {
 	return f, nil
 }
 
-// startNetwork runs the data plane, DNS and ingress, and what feeds them.
+// startNetwork runs the data plane, and what feeds it, DNS and ingress.
 func (s *server) startNetwork(h *house) error {
 	client, err := kubernetes.NewForConfig(s.api.Loopback())
 	if err != nil {
@@ -74,8 +75,6 @@ func (s *server) startNetwork(h *house) error {
 		return err
 	}
 	h.rooms.open("netmesh", s.net.plane.Run)
-	h.names.open("dns", s.net.names.Run)
-	h.doors.open("ingress", s.ingress)
 	h.rooms.open("servers", s.followServers)
 	h.rooms.open("traffic", t.Run)
 	return nil
@@ -168,10 +167,12 @@ func (s *server) setServices(ports []netmesh.ServicePort) {
 }
 
 func (s *server) setNames(services []dns.Service) {
+	s.net.note(func(w *will) { w.Names = services })
 	s.net.names.Set(dns.NewZone(s.cfg.Domain, []netip.Prefix{netip.MustParsePrefix(s.cfg.PodCIDR), netip.MustParsePrefix(s.cfg.Services)}, services))
 }
 
 func (s *server) setRoutes(rules []ingress.Rule, certs []ingress.Certificate) {
+	s.net.note(func(w *will) { w.Rules, w.Certificates = rules, certs })
 	table, errs := ingress.Compile(rules, certs, nil)
 	for _, err := range errs {
 		s.log.Warn("part of an ingress is not served", "error", err)

@@ -20,6 +20,7 @@ import (
 type Keeper struct {
 	mu   sync.Mutex // guards what is below
 	kept []kept
+	will []byte
 	shut bool
 }
 

@@ -66,6 +66,7 @@ func first() error {
 		return err
 	}
 	env := []string{"SOCKETS_TEST=second", "SOCKETS_TCP=" + tcp.Addr().String(), "SOCKETS_UDP=" + udp.LocalAddr().String()}
+	k.Bequeath([]byte("remember me"))
 	return k.Exec("/proc/self/exe", os.Args, env)
 }
 
@@ -81,6 +82,9 @@ func second() error {
 	}
 	if strings.Contains(names, "/dev/null") || strings.Count(names, "socket:") != 2 {
 		return fmt.Errorf("inherited %s", names)
+	}
+	if will := string(k.Will()); will != "remember me" {
+		return fmt.Errorf("the will says %q", will)
 	}
 	if os.Getenv(Variable) != "" {
 		return fmt.Errorf("%s is still set: children would take descriptors for theirs", Variable)
@@ -252,13 +256,13 @@ func TestFits(t *testing.T) {
 }
 
 func TestVariablesOfOthersAreNotOurs(t *testing.T) {
-	for _, text := range []string{"", "7:", "8:3", "nonsense"} {
-		if files, err := inherited(text, 7); err != nil || files != nil {
+	for _, text := range []string{"", "7:", "8:3:4", "nonsense"} {
+		if files, will, err := inherited(text, 7); err != nil || files != nil || will != nil {
 			t.Errorf("%q: %v, %v", text, files, err)
 		}
 	}
-	for _, text := range []string{"7:x", "7:1", "7:3,"} {
-		if _, err := inherited(text, 7); err == nil {
+	for _, text := range []string{"7:x:900", "7:1:900", "7:900,:900", "7", "7::", "7::x"} {
+		if _, _, err := inherited(text, 7); err == nil {
 			t.Errorf("%q was taken", text)
 		}
 	}
