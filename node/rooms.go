@@ -94,7 +94,7 @@ func (d depot) Ensure(ctx context.Context, ref string, policy corev1.PullPolicy,
 func (s *server) startControllers(h *house) error {
 	changed, _ := s.mesh.Watch()
 	c, err := controllers.New(controllers.Config{
-		Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Settled: s.mesh.Settled, Hold: s.mesh.Hold,
+		Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Settled: s.mesh.Settled, Hold: s.mesh.Hold, Slow: s.mesh.Slow,
 		HostState: s.sight.controllersState, RootCA: s.mesh.Keys().CACert, Log: s.log.With("room", "controllers"),
 	})
 	if err != nil {
