@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // awkward is a server that answers so many requests on a connection and then behaves as told. It counts the requests that it has read.
@@ -199,4 +200,41 @@ func TestDismiss(t *testing.T) {
 	<-long
 	<-long
 	<-ended
+}
+
+// Who was accepted before the drain has sent nothing yet: a handshake takes its time. The request that follows is answered.
+func TestDrainAnswersWhoWasAcceptedBeforeIt(t *testing.T) {
+	e := backend(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "in time") })
+	p, addr, _ := start(t, Config{}, table(t, nil, e))
+	var conns []net.Conn
+	for range 8 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	for accepted := 0; accepted < len(conns); {
+		p.conns.mu.Lock()
+		accepted = len(p.conns.state)
+		p.conns.mu.Unlock()
+	}
+	drained := make(chan error, 1)
+	go func() { drained <- p.Drain(context.Background()) }()
+	for !p.leaving.Load() {
+	}
+	for _, c := range conns {
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	for i, c := range conns {
+		_ = c.SetDeadline(time.Now().Add(soon))
+		b, err := io.ReadAll(c)
+		if err != nil || !strings.HasSuffix(string(b), "in time") || !strings.Contains(string(b), "Connection: close") {
+			t.Errorf("connection %d: %q, %v", i, b, err)
+		}
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
 }

@@ -12,13 +12,16 @@ import (
 // that is closed while it is idle may cross with a request, which its client then sees fail.
 const linger = time.Second
 
+// first is how long those that were accepted last have for their first request: a TLS handshake on a busy machine.
+const first = 300 * time.Millisecond
+
 // Dismiss has clients let go of their connections: from now on every answer closes the one that it goes by. All requests are served
 // on. It returns when those that were running at the call have ended and kept connections had a second, or when ctx ends; a
 // Drain then finds little to wait for.
 func (p *Proxy) Dismiss(ctx context.Context) {
 	p.leaving.Store(true)
 	gone := p.handlers.turn()
-	if p.open.Load() == 0 {
+	if p.conns.none() {
 		return
 	}
 	t := time.NewTimer(linger)
@@ -40,13 +43,65 @@ func (p *Proxy) dismiss(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// count keeps the number of connections.
-func (p *Proxy) count(_ net.Conn, s http.ConnState) {
-	switch s {
-	case http.StateNew:
-		p.open.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		p.open.Add(-1)
+// connections are those of clients, with their state.
+type connections struct {
+	mu      sync.Mutex // guards what is below
+	state   map[net.Conn]http.ConnState
+	busy    int // new or with a request: an answer is due
+	waiters []chan struct{}
+}
+
+func due(s http.ConnState) bool { return s == http.StateNew || s == http.StateActive }
+
+// note is told of every change by the servers.
+func (c *connections) note(conn net.Conn, s http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == nil {
+		c.state = map[net.Conn]http.ConnState{}
+	}
+	if old, known := c.state[conn]; known && due(old) {
+		c.busy--
+	}
+	if s == http.StateClosed || s == http.StateHijacked {
+		delete(c.state, conn)
+	} else {
+		c.state[conn] = s
+	}
+	if due(s) {
+		c.busy++
+	}
+	if c.busy > 0 {
+		return
+	}
+	for _, w := range c.waiters {
+		close(w)
+	}
+	c.waiters = nil
+}
+
+func (c *connections) none() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.state) == 0
+}
+
+// settle waits until no answer is due, at most so long or until ctx ends.
+func (c *connections) settle(ctx context.Context, most time.Duration) {
+	c.mu.Lock()
+	if c.busy == 0 {
+		c.mu.Unlock()
+		return
+	}
+	quiet := make(chan struct{})
+	c.waiters = append(c.waiters, quiet)
+	c.mu.Unlock()
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-quiet:
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 

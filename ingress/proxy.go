@@ -75,8 +75,8 @@ type Proxy struct {
 	totals    totals
 	handlers  handlers
 	doors     []*door
-	open      atomic.Int64 // connections of clients
-	leaving   atomic.Bool  // every answer from now on ends its connection
+	conns     connections
+	leaving   atomic.Bool // every answer from now on ends its connection
 
 	setting sync.Mutex // serialises Set
 	first   chan struct{}
@@ -176,8 +176,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	return nil
 }
 
-// finishRequests lets running requests end, upgrades too, then cuts what is left. Servers are shut down twice: the first time may miss a
-// connection that was accepted in that moment; when the doors' run has ended, all are known.
+// finishRequests lets running requests end, upgrades too, then cuts what is left. Shutdown comes late: from then on a server drops what
+// it reads. Whoever was accepted gets an answer first, which ends the connection.
 func (p *Proxy) finishRequests(end context.CancelFunc, doors *sync.WaitGroup) {
 	bound, cancel := context.WithTimeout(context.Background(), p.config.DrainTimeout)
 	defer cancel()
@@ -189,17 +189,20 @@ func (p *Proxy) finishRequests(end context.CancelFunc, doors *sync.WaitGroup) {
 		}
 	}()
 	p.log.Info("ingress is draining", "active", p.totals.active.Load(), "bound", p.config.DrainTimeout)
-	for range 2 {
-		var closing sync.WaitGroup
-		for _, d := range p.doors {
-			closing.Go(func() {
-				d.server.SetKeepAlivesEnabled(false)
-				_ = d.server.Shutdown(bound) // its only error is the bound's
-			})
-		}
-		closing.Wait()
-		doors.Wait()
+	p.leaving.Store(true)
+	for _, d := range p.doors {
+		d.close()
 	}
+	doors.Wait() // all that were accepted are known
+	for _, d := range p.doors {
+		d.server.SetKeepAlivesEnabled(false)
+	}
+	p.conns.settle(bound, first)
+	var closing sync.WaitGroup
+	for _, d := range p.doors {
+		closing.Go(func() { _ = d.server.Shutdown(bound) }) // its only error is the bound's
+	}
+	closing.Wait()
 	select {
 	case <-p.handlers.idle():
 	case <-bound.Done():
