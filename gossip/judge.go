@@ -35,16 +35,16 @@ type judge struct {
 
 // suspect is what is known of one peer.
 type suspect struct {
-	state      State
-	since      time.Time
-	serf       hint
-	silent     bool          // a check is without an answer
-	silence    time.Duration // waking time when the first check without an answer was sent
-	checks     int           // sent since then
-	next       time.Duration // waking time of the next check
-	excused    time.Duration // waking time until which it may be silent: it said that it restarts
-	lost       time.Time     // when it was last seen to go from Alive to anything else but Left, or since when it is awaited
-	awaited    bool          // nobody but us has spoken of it yet in this life of ours
+	state   State
+	since   time.Time
+	serf    hint
+	silent  bool          // a check is without an answer
+	silence time.Duration // waking time when the first check without an answer was sent
+	checks  int           // sent since then
+	next    time.Duration // waking time of the next check
+	excused time.Duration // waking time until which it may be silent: it said that it restarts
+	lost    time.Time     // when it was last seen to go from Alive to anything else but Left, or since when it is awaited
+	awaited bool          // nobody but us has spoken of it yet in this life of ours
 }
 
 // hint is serf's view of a peer.

@@ -81,7 +81,7 @@ func parseBuild(args []string, ours func(name string) bool) (build, error) {
 	case len(b.refs) == 0:
 		return b, errors.New("--tag: give the image a reference, for example -t todo:v1")
 	case len(b.rest) == 0:
-		return b, errors.New("give the directory to build from, for example .")
+		return b, errors.New("the directory to build from is missing")
 	}
 	return b, nil
 }

@@ -134,7 +134,7 @@ func TestWhatIsMistypedIsNamed(t *testing.T) {
 		"want NODE":      {"fence"},
 		"want REF":       {"image", "add", "a", "b"},
 		"--tag":          {"image", "build", "."},
-		"build from":     {"image", "build", "-t", "x:1"},
+		"to build from":  {"image", "build", "-t", "x:1"},
 		"value is miss":  {"image", "build", ".", "--tag"},
 		"give 1s to 720": {"token", "create", "--ttl", "0s"},
 	} {

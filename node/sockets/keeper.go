@@ -109,7 +109,7 @@ func open[T interface{ Close() error }](k *Keeper, want Address, from func(*os.F
 		return s, err
 	}
 	if err := k.hold(s, want.Packet); err != nil {
-		s.Close()
+		_ = s.Close() // nobody has it yet
 		return none, fmt.Errorf("hold %s: %w", want, err)
 	}
 	return s, nil
