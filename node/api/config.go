@@ -41,6 +41,10 @@ type Config struct {
 	TokenKey  *ecdsa.PrivateKey                  // signs ServiceAccount tokens here; see LoadTokenKey
 	TokenKeys func() map[string]crypto.PublicKey // of all nodes, by KeyID; called per request, must not block
 
+	// AskIssuer carries a question to the node that signs with a key, to its ReviewToken, and brings the answer back; nil: a token is
+	// judged by what is known here. Called per request, for at most 3 s.
+	AskIssuer func(ctx context.Context, keyID string, question []byte) ([]byte, error)
+
 	Log *slog.Logger
 }
 
