@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -186,17 +187,20 @@ type actor struct {
 	controller
 	stage *stage
 	ctx   context.Context
-	end   context.CancelFunc
+	end   func() error // of this life; frees what it holds
 	run   func(context.Context)
 }
 
 func (a *actor) begin(ctx context.Context) error {
-	a.ctx, a.end = context.WithCancel(ctx)
-	err := contain(func() (err error) { a.run, err = a.make(a.ctx, a.stage); return err })
-	if err != nil {
-		a.end()
+	life, cancel := context.WithCancel(ctx)
+	held := &lease{}
+	a.ctx, a.end = life, func() error { cancel(); return held.end() }
+	own := *a.stage
+	own.scene, own.objects = held.scene(a.stage.scene), a.stage.objects.leased(held)
+	if err := contain(func() (err error) { a.run, err = a.make(a.ctx, &own); return err }); err != nil {
+		return errors.Join(err, a.end())
 	}
-	return err
+	return nil
 }
 
 func (c *Controllers) supervise(ctx context.Context, a actor) {
@@ -204,7 +208,7 @@ func (c *Controllers) supervise(ctx context.Context, a actor) {
 	for {
 		begun := time.Now()
 		err := contain(func() error { a.run(a.ctx); return nil })
-		a.end()
+		err = errors.Join(err, a.end())
 		if time.Since(begun) > 5*time.Minute {
 			pause = time.Second
 		}
