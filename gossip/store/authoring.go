@@ -8,11 +8,6 @@ import (
 	"time"
 )
 
-const (
-	maxWaiting = 1024 // writes queued behind a proposal for the same key
-	maxTries   = 3    // of a creation whose tombstones the home had to teach us
-)
-
 var errBusy = errors.New("too many writes wait for this object")
 
 type pendingWrite struct {

@@ -48,13 +48,6 @@ type Config struct {
 	Log *slog.Logger     // nil: discarded
 }
 
-const (
-	proposeTimeout = 2 * time.Second
-	tickEvery      = time.Second
-	maxSkew        = 60 * time.Second // how far ahead of our wall clock a record may be and still be merged
-	maxActor       = 128
-)
-
 func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Dir == "":

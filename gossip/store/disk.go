@@ -24,11 +24,7 @@ var (
 	castagnoli    = crc32.MakeTable(crc32.Castagnoli)
 )
 
-const (
-	diskVersion = 1
-	maxLost     = 10_000
-	openTimeout = 2 * time.Second
-)
+const diskVersion = 1
 
 // errCorrupt marks what only moving the file aside can mend.
 var errCorrupt = errors.New("the database is corrupt")

@@ -7,8 +7,6 @@ import (
 
 var errNotMine = errors.New("not a record that this home serialises (is the author's clock ahead?)")
 
-const maxCurrent = 3 << 20 // bytes of records in the answer to a refused proposal
-
 // judge is the home's part of a write: accept it if and only if its author had seen every version that is alive here.
 // Two nodes may think themselves home at once; then both accept, and the register's rules decide.
 func (c *core) judge(now time.Time, ev event) {

@@ -6,11 +6,6 @@ import (
 	"time"
 )
 
-const (
-	maxHeld  = 16_384 // records in each waiting room
-	maxEarly = 16_384
-)
-
 // receive merges what peers sent. Order and repetition do not matter.
 func (c *core) receive(now time.Time, ev event) {
 	var news []*Record
@@ -169,8 +164,6 @@ type holding struct {
 	order  []*Record
 	bytes  int
 }
-
-const maxHeldBytes = 64 << 20
 
 func newHolding() holding { return holding{byLife: map[UID][]*Record{}} }
 

@@ -27,14 +27,6 @@ import (
 const (
 	branches     = 16
 	leaf         = 32
-	turnRanges   = 2048 // ranges spoken of in one turn; what is left over is said again in the next
-	turnHashes   = 32_768
-	maxSpans     = 8 * turnRanges
-	maxTurn      = 4 << 20
-	sendRecords  = 256
-	sendBytes    = 256 << 10
-	maxTurns     = 1000
-	turnTimeout  = 60 * time.Second
 	shortHash    = 16
 	reconVersion = 1
 
@@ -418,7 +410,7 @@ func (p *session) decodeHello(d *decoder) {
 	var digest [8]byte
 	copy(digest[:], d.take(8))
 	p.digest = &digest
-	for range d.length(4096) {
+	for range d.length(maxHorizons) {
 		h := horizonOf{d.string(maxField), Stamp(d.uint())}
 		if d.err != nil {
 			return

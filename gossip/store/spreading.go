@@ -5,10 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 )
-
-const receiveTimeout = 5 * time.Second
 
 // Receive takes a frame that a peer published. An error means that the frame is poison (ErrPoison) and must not be relayed;
 // what could not be merged for want of room or time is no error, for reconciliation brings it again. It returns once the

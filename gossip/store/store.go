@@ -46,12 +46,7 @@ type result struct {
 // ErrStopped: the store is not running (yet or any more).
 var ErrStopped = errors.New("the store is not running")
 
-const (
-	maxBatch   = 256 // records in a transaction after which the core waits for the disk
-	markAhead  = 1 << 20
-	retryDisk  = time.Second
-	maxBacklog = 1024
-)
+const markAhead = 1 << 20
 
 // Open reads the replica in cfg.Dir, or begins an empty one. A corrupt file is moved aside (Quarantined) and the mesh
 // fills the new one. Open starts nothing; call Run, or Close where Run is not going to be called.

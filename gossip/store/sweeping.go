@@ -2,8 +2,6 @@ package store
 
 import "time"
 
-const sweepEvery = 10 * time.Minute
-
 // tick does what time alone brings about: records become due, events expire, tombstones are purged.
 func (c *core) tick(now time.Time) {
 	c.due(now)

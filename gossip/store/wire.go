@@ -30,15 +30,6 @@ const (
 
 	frameRecords  = 'r'
 	frameAnnounce = 'a'
-
-	maxField    = 253
-	maxContext  = 4096
-	maxRemoved  = 256
-	maxSig      = 512
-	maxRecord   = MaxBody + 512<<10 // a body, and a context and a head at their greatest
-	maxInline   = 64 << 10
-	maxPerFrame = 4096
-	maxFrame    = 4 << 20
 )
 
 // ErrPoison wraps whatever is wrong with bytes from another node: do not relay them.
