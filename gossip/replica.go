@@ -25,7 +25,7 @@ func (m *Mesh) storeConfig() store.Config {
 	}
 	c.Publish = m.announce
 	c.Behind = func(peer string) { m.catchUp(ID(peer)) }
-	c.AllSeen = m.rounds.seen
+	c.Members = m.holders
 	c.Fit = m.clocks.fit
 	c.Log = m.log.With("room", "store")
 	m.Serve(proposeProtocol, func(ctx context.Context, from ID, frame []byte) ([]byte, error) {

@@ -134,9 +134,7 @@ func (n *link) serfSays(j *judge, raw hserf.Event) {
 			continue
 		}
 		if k, ok := memberOf(member); ok && hint == hintAlive {
-			if n.mesh.book.learn(k) {
-				n.mesh.rounds.joined(k.ID)
-			}
+			n.mesh.book.learn(k)
 			n.place(k.ID, k.Addr)
 		}
 		n.mesh.log.Debug("serf hints", "peer", member.Name, "event", e.Type.String())

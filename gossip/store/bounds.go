@@ -21,6 +21,8 @@ const (
 	maxPerFrame = 4096              // records in a frame
 	maxFrame    = 4 << 20           // bytes of a frame in a stream
 	maxHorizons = 4096              // kinds whose horizon a peer may tell
+	maxSections = 16                // of a hello
+	maxSection  = 1 << 20           // bytes of one
 )
 
 // Of a reconciliation. A sender waits for nothing but the transport, a receiver has one frame in hand and reads the next
@@ -38,16 +40,18 @@ const (
 
 // Of the core's queues and waiting rooms.
 const (
-	maxBacklog   = 1024        // events before the core
-	maxBatch     = 256         // records in a transaction after which the core waits for the disk
-	maxWaiting   = 1024        // writes queued behind a proposal for the same key
-	maxTries     = 3           // of a creation whose tombstones the home had to teach us
-	maxHeld      = 16_384      // statuses and observations whose intent has not come
-	maxHeldBytes = 64 << 20    // of these
-	maxEarly     = 16_384      // records from the future
-	maxCurrent   = 3 << 20     // bytes of records in the answer to a refused proposal
-	maxLost      = 10_000      // records in lost-and-found
-	maxSkew      = time.Minute // how far ahead of our wall clock a record may be and still be merged
+	maxBacklog   = 1024           // events before the core
+	maxBatch     = 256            // records in a transaction after which the core waits for the disk
+	maxWaiting   = 1024           // writes queued behind a proposal for the same key
+	maxTries     = 3              // of a creation whose tombstones the home had to teach us
+	maxRelied    = 64             // tombstones that a proposal brings along
+	maxHeld      = 16_384         // statuses and observations whose intent has not come
+	maxHeldBytes = 64 << 20       // of these
+	maxEarly     = 16_384         // records from the future
+	maxCurrent   = 3 << 20        // bytes of records in the answer to a refused proposal
+	maxLost      = 10_000         // records in lost-and-found
+	maxSkew      = time.Minute    // how far ahead of our wall clock a record may be and still be merged
+	maxLead      = 24 * time.Hour // how far ahead of the wall clock our own stamps may be and still be waited for
 )
 
 // Of readers.

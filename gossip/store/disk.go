@@ -57,6 +57,8 @@ type batch struct {
 	horizon []horizonOf
 	marks   marks
 	mark    bool           // the marks alone are worth a transaction
+	told    bool           // the hello is another one
+	hello   *hello         // true of set
 	after   []effect       // to be done once it is on disk
 	set     *node[*Record] // what is on disk then
 }
@@ -68,7 +70,7 @@ type diskOp struct {
 
 func (b *batch) dirty() bool { return b.mark || len(b.ops)+len(b.lose)+len(b.horizon) > 0 }
 
-func (b *batch) empty() bool { return !b.dirty() && len(b.after) == 0 }
+func (b *batch) empty() bool { return !b.dirty() && len(b.after) == 0 && !b.told }
 
 // openDisk opens name in dir, or moves it aside and begins a new one where it is corrupt. quarantined is the new path of
 // the corrupt file.

@@ -11,6 +11,9 @@ var errNotMine = errors.New("not a record that this home serialises (is the auth
 // Two nodes may think themselves home at once; then both accept, and the register's rules decide.
 func (c *core) judge(now time.Time, ev event) {
 	r := ev.judge[0]
+	for _, t := range ev.relied {
+		c.merge(now, t)
+	}
 	e := c.entry(r.Key)
 	defer func() { c.tidy(e) }()
 	if early(now, r.Stamp) || c.cfg.Class(r.Kind) != Durable || r.Part != Intent {
@@ -27,6 +30,7 @@ func (c *core) judge(now time.Time, ev event) {
 		c.emit(effect{publish: ev.judge})
 		return
 	}
+	c.reveal()
 	c.emit(effect{answer: &answer{id: ev.id, key: r.Key, verdict: v, current: e.current()}})
 }
 

@@ -12,7 +12,8 @@ import (
 //
 //	version, flags, kind, namespace, name, UID (16 B), actor, counter, stamp,
 //	[context: n × (actor or "" for the author, seen, human)], [basis: actor, counter, stamp], [root: kind, namespace, name],
-//	[head: deletion, grace, generation, n × (name, epoch)], [body], whatever a later version appends
+//	[head: deletion, grace, generation, n × (name, epoch)], [body], [born: stamp of the life's creation],
+//	[raised: the author's part of the generation, then that of each actor in the context], whatever a later version appends
 //
 // The flags say which parts in brackets are there. What follows the known fields is kept: the signed bytes travel as they
 // are. An envelope is the record and its signature, each length-prefixed; a frame is a type byte and envelopes to its end.
@@ -27,6 +28,8 @@ const (
 	flagRoot    = 0x40 // the root is another object
 	flagHead    = 0x80
 	flagBody    = 0x100
+	flagBorn    = 0x200 // the record is not the creation
+	flagRaised  = 0x400
 
 	frameRecords  = 'r'
 	frameAnnounce = 'a'
@@ -35,8 +38,9 @@ const (
 // ErrPoison wraps whatever is wrong with bytes from another node: do not relay them.
 var ErrPoison = errors.New("not a valid record")
 
-func (r *Record) encode() []byte {
-	b := make([]byte, 0, 256+len(r.Body)+len(r.context)*24)
+// encode returns the record's bytes and where its body ends in them.
+func (r *Record) encode() (b []byte, body int) {
+	b = make([]byte, 0, 256+len(r.Body)+len(r.context)*24)
 	b = append(b, wireVersion)
 	flags := uint64(r.Part) & flagParts
 	for _, f := range [...]struct {
@@ -44,7 +48,8 @@ func (r *Record) encode() []byte {
 		bit uint64
 	}{
 		{r.Op == Delete, flagDelete}, {r.Human, flagHuman}, {len(r.context) > 0, flagContext},
-		{!r.Human && r.Basis != Basis{}, flagBasis}, {r.Root != r.Key, flagRoot}, {!r.head.zero(), flagHead}, {r.Body != nil, flagBody},
+		{!r.Human && r.Basis != Basis{}, flagBasis}, {r.Root != r.Key, flagRoot}, {!r.head.zero() || r.after.raises() != 0, flagHead}, {r.Body != nil, flagBody},
+		{r.born() != r.Stamp, flagBorn}, {r.after.raises() != 0, flagRaised},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -68,12 +73,22 @@ func (r *Record) encode() []byte {
 		b = appendKey(b, r.Root)
 	}
 	if flags&flagHead != 0 {
-		b = r.head.append(b)
+		b = r.head.append(b, r.after.raises())
 	}
 	if flags&flagBody != 0 {
 		b = appendString(b, string(r.Body))
 	}
-	return b
+	body = len(b)
+	if flags&flagBorn != 0 {
+		b = binary.AppendUvarint(b, uint64(r.Born))
+	}
+	if flags&flagRaised != 0 {
+		b = binary.AppendUvarint(b, r.raised)
+		for _, e := range r.context {
+			b = binary.AppendUvarint(b, e.raised)
+		}
+	}
+	return b, body
 }
 
 func appendString(b []byte, s string) []byte {
@@ -101,10 +116,11 @@ func (h head) zero() bool {
 	return h.deletion == 0 && h.grace == 0 && h.generation == 0 && len(h.removed) == 0
 }
 
-func (h head) append(b []byte) []byte {
+// append encodes the head; on the wire, the generation is the whole, as the author shows it.
+func (h head) append(b []byte, raises int64) []byte {
 	b = binary.AppendVarint(b, h.deletion)
 	b = binary.AppendVarint(b, h.grace)
-	b = binary.AppendVarint(b, h.generation)
+	b = binary.AppendVarint(b, h.generation+raises)
 	b = binary.AppendUvarint(b, uint64(len(h.removed)))
 	for _, r := range h.removed {
 		b = appendString(b, r.name)
@@ -116,9 +132,9 @@ func (h head) append(b []byte) []byte {
 // seal encodes and signs a record that was filled in.
 func (r *Record) seal(sign func([]byte) ([]byte, error)) error {
 	r.complete()
-	r.msg = r.encode()
-	if r.Body != nil {
-		r.Body = r.msg[len(r.msg)-len(r.Body):]
+	msg, body := r.encode()
+	if r.msg = msg; r.Body != nil {
+		r.Body = msg[body-len(r.Body) : body : body]
 	}
 	r.hash = sha256.Sum256(r.msg)
 	if len(r.msg) > maxRecord {
@@ -171,14 +187,24 @@ func decodeRecord(msg, sig []byte) (*Record, error) {
 	if flags&flagBody != 0 {
 		r.Body = d.take(d.length(MaxBody))
 	}
+	if flags&flagBorn != 0 {
+		r.Born = Stamp(d.uint())
+	}
+	if flags&flagRaised != 0 {
+		r.raised = d.raised()
+		for i := range r.context {
+			r.context[i].raised = d.raised()
+		}
+	}
 	if d.err == nil {
-		d.err = r.check()
+		d.err = r.complete().check()
 	}
 	if d.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPoison, d.err)
 	}
+	r.head.generation -= r.after.raises()
 	r.hash = sha256.Sum256(msg)
-	return r.complete(), nil
+	return r, nil
 }
 
 func (r *Record) check() error {
@@ -193,6 +219,8 @@ func (r *Record) check() error {
 		return errors.New("the author's own counter fell")
 	case r.Basis.Stamp > r.Stamp:
 		return errors.New("older than what it builds on")
+	case r.Born > r.Stamp:
+		return errors.New("older than its own life")
 	}
 	if err := r.Key.check(); err != nil {
 		return err
@@ -268,6 +296,16 @@ func (d *decoder) length(most int) int {
 	return int(v)
 }
 
+// raised is bounded so that no sum of them overflows.
+func (d *decoder) raised() uint64 {
+	v := d.uint()
+	if v > 1<<40 {
+		d.fail()
+		return 0
+	}
+	return v
+}
+
 func (d *decoder) string(most int) string { return string(d.take(d.length(most))) }
 
 func (d *decoder) key() Key {
@@ -278,7 +316,7 @@ func (d *decoder) context(author string) knowledge {
 	n := d.length(maxContext)
 	k := make(knowledge, 0, min(n, len(d.b)/3))
 	for range n {
-		e := known{d.string(maxActor), d.uint(), d.uint()}
+		e := known{actor: d.string(maxActor), seen: d.uint(), human: d.uint()}
 		if e.actor == "" {
 			e.actor = author
 		}
