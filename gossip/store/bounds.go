@@ -21,6 +21,9 @@ const (
 	maxPerFrame = 4096              // records in a frame
 	maxFrame    = 4 << 20           // bytes of a frame in a stream
 	maxHorizons = 4096              // kinds whose horizon a peer may tell
+
+	maxAttached    = 1 << 20 // bytes of one attachment of a snapshot
+	maxAttachments = 64
 )
 
 // Of a reconciliation. A sender waits for nothing but the transport, a receiver has one frame in hand and reads the next

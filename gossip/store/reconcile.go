@@ -410,13 +410,7 @@ func (p *session) decodeHello(d *decoder) {
 	var digest [8]byte
 	copy(digest[:], d.take(8))
 	p.digest = &digest
-	for range d.length(maxHorizons) {
-		h := horizonOf{d.string(maxField), Stamp(d.uint())}
-		if d.err != nil {
-			return
-		}
-		p.peers = append(p.peers, h)
-	}
+	p.peers = d.horizons()
 }
 
 // Spans on the wire: mode, lower bound only where it is not the upper bound of the span before, upper bound, content.

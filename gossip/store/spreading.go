@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 )
 
@@ -37,10 +35,10 @@ func (s *Store) Receive(from string, frame []byte) error {
 
 // announced notes a record too large for gossip; where it is missing, the peer that told is worth a reconciliation.
 func (s *Store) announced(from string, frame []byte) error {
-	if len(frame) != 1+8+32 {
-		return fmt.Errorf("announcement of %d bytes from %s: %w", len(frame), from, ErrPoison)
+	r, err := decodeAnnouncement(frame)
+	if err != nil {
+		return fmt.Errorf("announcement of %d bytes from %s: %w", len(frame), from, err)
 	}
-	r := &Record{Stamp: Stamp(binary.BigEndian.Uint64(frame[1:])), hash: hash(frame[9:])}
 	if _, known := s.set.Load().get(r); !known && s.cfg.Behind != nil {
 		s.cfg.Behind(from)
 	}
@@ -74,7 +72,10 @@ func (s *Store) propose(ctx context.Context, p *proposal) {
 		a := &proposed{write: p.write}
 		reply, err := s.cfg.Propose(ctx, p.home, encodeFrame(p.recs))
 		if err == nil {
-			a.verdict, a.current, err = s.decodeVerdict(reply)
+			a.verdict, a.current, err = decodeVerdict(reply)
+		}
+		if err == nil {
+			a.current, err = s.verify(a.current)
 		}
 		if a.err = err; err != nil {
 			s.log.Debug("home out of reach, serialised here", "home", p.home, "key", p.recs[0].Key, "error", err)
@@ -91,14 +92,11 @@ func encodeVerdict(v verdict, current []*Record) []byte {
 	return append([]byte{byte(v)}, encodeFrame(current)...)
 }
 
-func (s *Store) decodeVerdict(b []byte) (verdict, []*Record, error) {
+func decodeVerdict(b []byte) (verdict, []*Record, error) {
 	if len(b) < 2 || verdict(b[0]) > gone {
-		return 0, nil, errors.New("malformed verdict")
+		return 0, nil, fmt.Errorf("%w: malformed verdict", ErrPoison)
 	}
 	recs, err := decodeFrame(b[1:])
-	if err == nil {
-		recs, err = s.verify(recs)
-	}
 	return verdict(b[0]), recs, err
 }
 
