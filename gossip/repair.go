@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	reconcileProtocol = "/orpheus/reconcile/1"
+	reconcileProtocol = "/orpheus/reconcile/2"
 	repairEvery       = 10 * time.Second
 	reconcileTimeout  = 60 * time.Second // a large difference over a slow link; every step has shorter deadlines
 	maxServed         = 2                // reconciliations served at the same time

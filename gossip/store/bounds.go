@@ -23,6 +23,9 @@ const (
 	maxHorizons = 4096              // kinds whose horizon a peer may tell
 	maxSections = 16                // of a hello
 	maxSection  = 1 << 20           // bytes of one
+
+	maxAttached    = 1 << 20 // bytes of one attachment of a snapshot
+	maxAttachments = 64
 )
 
 // Of a reconciliation. A sender waits for nothing but the transport, a receiver has one frame in hand and reads the next

@@ -79,11 +79,11 @@ func (p *session) decodeHello(d *decoder) {
 		sec := decoder{b: d.take(d.length(maxSection)), err: d.err}
 		switch tag {
 		case tellHorizons:
-			p.peer.horizons = decodeHorizons(&sec)
+			p.peer.horizons = sec.horizons()
 		case tellHeard:
-			p.peer.heard = decodeMarkList(&sec)
+			p.peer.heard = sec.marks()
 		case tellHolds:
-			p.peer.holds = decodeMarkList(&sec)
+			p.peer.holds = sec.marks()
 		}
 		if sec.err != nil {
 			d.fail()
@@ -100,19 +100,6 @@ func appendHorizons(b []byte, hs []horizonOf) []byte {
 	return b
 }
 
-func decodeHorizons(d *decoder) []horizonOf {
-	var out []horizonOf
-	for range d.length(maxHorizons) {
-		h := horizonOf{d.string(maxField), Stamp(d.uint())}
-		if d.err != nil || len(out) > 0 && out[len(out)-1].kind >= h.kind {
-			d.fail()
-			return nil
-		}
-		out = append(out, h)
-	}
-	return out
-}
-
 func appendMarks(b []byte, ms []markOf) []byte {
 	b = binary.AppendUvarint(b, uint64(len(ms)))
 	for _, m := range ms {
@@ -121,7 +108,7 @@ func appendMarks(b []byte, ms []markOf) []byte {
 	return b
 }
 
-func decodeMarkList(d *decoder) []markOf {
+func (d *decoder) marks() []markOf {
 	var out []markOf
 	for range d.length(maxContext) {
 		m := markOf{d.string(maxActor), Stamp(d.uint())}

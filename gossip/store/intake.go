@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -30,10 +29,10 @@ func (r *replica) arrived(from string, frame []byte) (ev event, ok, behind bool,
 
 // announced reads the stamp and hash of a record too large for gossip.
 func (r *replica) announced(frame []byte) (missing bool, err error) {
-	if len(frame) != 1+8+32 {
-		return false, fmt.Errorf("announcement of %d bytes: %w", len(frame), ErrPoison)
+	a, err := decodeAnnouncement(frame)
+	if err != nil {
+		return false, err
 	}
-	a := &Record{Stamp: Stamp(binary.BigEndian.Uint64(frame[1:])), hash: hash(frame[9:])}
 	_, known := r.known.Load().set.get(a)
 	return !known, nil
 }
@@ -102,13 +101,19 @@ func encodeVerdict(v verdict, current []*Record) []byte {
 // answered reads a home's answer to the proposal of a write, or notes that there was none.
 func (r *replica) answered(write uint64, reply []byte, err error) event {
 	p := &proposed{write: write, err: err}
-	switch {
-	case err != nil:
-	case len(reply) < 2 || verdict(reply[0]) > gone:
-		p.err = errors.New("malformed verdict")
-	default:
-		p.verdict = verdict(reply[0])
-		p.current, p.err = r.opened(reply[1:])
+	if err == nil {
+		p.verdict, p.current, p.err = decodeVerdict(reply)
+	}
+	if p.err == nil {
+		p.current, p.err = r.verify(p.current)
 	}
 	return event{proposed: p}
+}
+
+func decodeVerdict(b []byte) (verdict, []*Record, error) {
+	if len(b) < 2 || verdict(b[0]) > gone {
+		return 0, nil, fmt.Errorf("%w: malformed verdict", ErrPoison)
+	}
+	recs, err := decodeFrame(b[1:])
+	return verdict(b[0]), recs, err
 }

@@ -8,15 +8,9 @@ import (
 	"strings"
 )
 
-// Encoding of a record, version 1; all integers are varints, all strings length-prefixed:
-//
-//	version, flags, kind, namespace, name, UID (16 B), actor, counter, stamp,
-//	[context: n × (actor or "" for the author, seen, human)], [basis: actor, counter, stamp], [root: kind, namespace, name],
-//	[head: deletion, grace, generation, n × (name, epoch)], [body], [born: stamp of the life's creation],
-//	[raised: the author's part of the generation, then that of each actor in the context], whatever a later version appends
-//
-// The flags say which parts in brackets are there. What follows the known fields is kept: the signed bytes travel as they
-// are. An envelope is the record and its signature, each length-prefixed; a frame is a type byte and envelopes to its end.
+// Encoding of a record, version 1, as FORMATS.md has it. The flags say which parts are there. What follows the known fields is
+// kept: the signed bytes travel as they are. An envelope is the record and its signature, each length-prefixed; a frame is a
+// type byte and envelopes to its end.
 const (
 	wireVersion = 1
 
@@ -397,8 +391,7 @@ func frames(recs []*Record) [][]byte {
 	}
 	for _, r := range recs {
 		if r.size()+1 > maxInline {
-			a := binary.BigEndian.AppendUint64([]byte{frameAnnounce}, uint64(r.Stamp))
-			out = append(out, append(a, r.hash[:]...))
+			out = append(out, announcement(r))
 			continue
 		}
 		if n+r.size() > maxInline || len(batch) == maxPerFrame {
@@ -408,4 +401,16 @@ func frames(recs []*Record) [][]byte {
 	}
 	flush()
 	return out
+}
+
+func announcement(r *Record) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{frameAnnounce}, uint64(r.Stamp)), r.hash[:]...)
+}
+
+// decodeAnnouncement returns a record that has nothing but its place in the order.
+func decodeAnnouncement(b []byte) (*Record, error) {
+	if len(b) != 1+8+32 || b[0] != frameAnnounce {
+		return nil, fmt.Errorf("%w: not an announcement", ErrPoison)
+	}
+	return &Record{Stamp: Stamp(binary.BigEndian.Uint64(b[1:])), hash: hash(b[9:])}, nil
 }

@@ -48,10 +48,7 @@ func TestGoldenEncoding(t *testing.T) {
 		b.WriteString(hex.EncodeToString(r.msg) + "\n")
 	}
 	path := filepath.Join("testdata", "records-v1.hex")
-	if os.Getenv("STORE_GOLDEN") != "" {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if *update {
 		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -100,42 +97,3 @@ func TestUIDForm(t *testing.T) {
 }
 
 var d0 = UID{15: 1}
-
-func FuzzFrame(f *testing.F) {
-	recs := specimens(f)
-	f.Add(encodeFrame(recs))
-	for _, r := range recs {
-		f.Add(encodeFrame([]*Record{r}))
-	}
-	f.Add([]byte{})
-	f.Add([]byte{frameRecords, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		recs, err := decodeFrame(b)
-		if err != nil {
-			return
-		}
-		round, err := decodeFrame(encodeFrame(recs))
-		if err != nil || len(round) != len(recs) {
-			t.Fatalf("what was decoded does not survive: %v", err)
-		}
-		c := newLab(t, "a").cores["a"]
-		c.Step(newLab(t).now, event{receive: round}) // must not panic, whatever it says
-		c.Step(newLab(t).now, event{receive: recs})
-	})
-}
-
-func FuzzTurn(f *testing.F) {
-	f.Add(encodeSpans(nil, []span{{hi: end, mode: fingerprint, count: 3}}))
-	f.Add(encodeSpans(nil, []span{{hi: bound{stamp: 9}, mode: listing, hashes: [][16]byte{{1}, {2}}}, {lo: bound{stamp: 12}, hi: end, mode: want, hashes: [][16]byte{{3}}}}))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		d := decoder{b: b}
-		spans := decodeSpans(&d)
-		if d.err != nil {
-			return
-		}
-		d2 := decoder{b: encodeSpans(nil, spans)}
-		if again := decodeSpans(&d2); d2.err != nil || len(again) != len(spans) {
-			t.Fatalf("%v: %d spans, then %d", d2.err, len(spans), len(again))
-		}
-	})
-}
