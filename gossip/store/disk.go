@@ -103,9 +103,7 @@ func loadDisk(path string) (d *disk, s *saved, err error) {
 			closeQuietly(db)
 		}
 	}()
-	// The list of free pages is kept on disk: without it bbolt walks the file in a goroutine of its own, where a damaged
-	// page panics out of our reach.
-	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType})
+	db, err = bolt.Open(path, 0o600, options())
 	if err != nil {
 		return nil, nil, openError(path, err)
 	}
@@ -117,7 +115,22 @@ func loadDisk(path string) (d *disk, s *saved, err error) {
 	if err := db.View(func(tx *bolt.Tx) error { return d.read(tx, s) }); err != nil {
 		return nil, nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	// Reading all of the file made all of it resident, beside the records that were made of it. A new mapping holds only the
+	// pages that are written to from now on.
+	if err := db.Close(); err != nil {
+		return nil, nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if db, err = bolt.Open(path, 0o600, options()); err != nil {
+		return nil, nil, fmt.Errorf("open %s anew: %w", path, err)
+	}
+	d.db = db
 	return d, s, nil
+}
+
+// options: the list of free pages is kept on disk. Without it bbolt walks the file in a goroutine of its own, where a damaged
+// page panics out of our reach.
+func options() *bolt.Options {
+	return &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType}
 }
 
 // openError tells damage from circumstances: another process, a full or read-only disk, missing rights.

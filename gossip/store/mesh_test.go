@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"sync"
 	"testing"
@@ -16,6 +17,12 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv("STORE_CHILD") != "" {
 		child()
+		return
+	}
+	if dir := os.Getenv("STORE_WEIGH"); dir != "" {
+		if err := weighed(dir); err != nil {
+			log.Fatal(err)
+		}
 		return
 	}
 	goleak.VerifyTestMain(m)
