@@ -91,6 +91,10 @@ func (r *replica) step(now time.Time, ev event) []Action {
 	if reason != nil && r.refuseWhileReadOnly(ev, reason) {
 		return r.out
 	}
+	if ev.drop != nil {
+		r.cur.drop = append(r.cur.drop, ev.drop...)
+		r.cur.after = append(r.cur.after, effect{answer: &answer{id: ev.id}})
+	}
 	for _, e := range r.core.Step(now, ev) {
 		switch {
 		case e.persist != nil:
