@@ -173,7 +173,7 @@ func (c *core) lacks(r *Record) bool {
 	l := c.lives[r.UID]
 	switch {
 	case l == nil:
-		return r.Op == Put // the deletion of a life that nobody knows says nothing
+		return true // a deletion too: it may have been read out of a damaged file, beside what it ended
 	case r.Part != Intent:
 		old := l.parts[r.Part]
 		return !l.dead() && (old == nil || r.newer(old))

@@ -15,6 +15,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if task := tasks[os.Getenv("STORE_TASK")]; task != nil {
+		task(os.Getenv("STORE_DIR"))
+		return
+	}
 	if os.Getenv("STORE_CHILD") != "" {
 		child()
 		return

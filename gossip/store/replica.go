@@ -18,6 +18,7 @@ type replica struct {
 	view   *view
 	known  atomic.Pointer[fixed] // what is on disk; for any goroutine
 	health atomic.Pointer[error] // likewise
+	skips  func(hash) bool       // records that must not be merged; for any goroutine; nil: none
 
 	// What follows belongs to whoever steps.
 	core     *core
