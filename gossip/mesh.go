@@ -31,6 +31,8 @@ type Mesh struct {
 	ready     chan struct{}
 	readyOnce sync.Once
 	behind    chan ID // peers to reconcile with soon
+	evictions evictions
+	banished  atomic.Bool // a member told us that we were evicted
 
 	view atomic.Pointer[view] // what Members, Home, Slow and Hold answer from
 
@@ -52,7 +54,7 @@ func Open(cfg Config) (*Mesh, error) {
 	}
 	m := &Mesh{
 		cfg: cfg, log: cfg.Log, opened: time.Now(),
-		clocks: newClocks(), rounds: newRounds(time.Now()), settling: newSettling(),
+		clocks: newClocks(), rounds: newRounds(), settling: newSettling(),
 		ready: make(chan struct{}), behind: make(chan ID, 64),
 		handlers: make(map[string]func(context.Context, ID, Stream)),
 		watchers: make(map[chan struct{}]struct{}),
@@ -64,6 +66,7 @@ func Open(cfg Config) (*Mesh, error) {
 	if m.store, err = store.Open(m.storeConfig()); err != nil {
 		return nil, fmt.Errorf("open mesh: %w", err)
 	}
+	m.refreshEvictions()
 	return m, nil
 }
 

@@ -6,31 +6,6 @@ import (
 	"time"
 )
 
-func TestRoundsSealOnlyWhatEverybodyHolds(t *testing.T) {
-	at := func(minute int) time.Time {
-		return time.Unix(1_800_000_000, 0).Add(time.Duration(minute) * time.Minute)
-	}
-	members := []ID{"b", "c"}
-	r := newRounds(at(0))
-	r.done("b", at(1), members)
-	r.done("c", at(10), members) // first round: we hold what b had at 1 and c at 10
-	if r.seen(at(-100)) {
-		t.Error("sealed after one round: b may lack what c had")
-	}
-	r.done("b", at(11), members)
-	if r.seen(at(-100)) {
-		t.Error("sealed before c had the second round")
-	}
-	r.done("c", at(12), members)
-	if !r.seen(at(-2)) || r.seen(at(1)) {
-		t.Error("after two rounds all that is older than the first is everywhere, less the slack of clocks, and no more")
-	}
-	r.joined("d")
-	if r.seen(at(-100)) {
-		t.Error("still sealed though a new member came")
-	}
-}
-
 func TestClocksNeedAMajorityToAccuse(t *testing.T) {
 	for _, c := range []struct {
 		offsets []time.Duration

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	reconcileProtocol = "/orpheus/reconcile/1"
+	reconcileProtocol = "/orpheus/reconcile/2"
 	repairEvery       = 10 * time.Second
 	reconcileTimeout  = 60 * time.Second // a large difference over a slow link; every step has shorter deadlines
 	maxServed         = 2                // reconciliations served at the same time
@@ -61,7 +61,6 @@ func (n *link) reconcile(ctx context.Context, id ID) {
 	m := n.mesh
 	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
-	start := time.Now()
 	s, err := n.open(ctx, id, reconcileProtocol)
 	if err == nil {
 		stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
@@ -77,7 +76,7 @@ func (n *link) reconcile(ctx context.Context, id ID) {
 		m.retry(ctx, id)
 		return
 	}
-	m.rounds.done(id, start, m.holders())
+	m.rounds.done(id)
 	m.settling.done(id)
 	m.setReady()
 }
@@ -133,12 +132,12 @@ func (m *Mesh) randomPeer() ID {
 	return alive[rand.IntN(len(alive))]
 }
 
-// holders are the peers that may hold or miss records: all that did not leave.
-func (m *Mesh) holders() []ID {
-	var out []ID
+// holders are all that may hold or miss records: who did not leave, ourselves among them.
+func (m *Mesh) holders() []string {
+	out := []string{string(m.self.ID())}
 	for _, p := range m.Members() {
 		if p.State != Left && p.ID != m.self.ID() {
-			out = append(out, p.ID)
+			out = append(out, string(p.ID))
 		}
 	}
 	return out

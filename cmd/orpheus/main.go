@@ -36,8 +36,8 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	settings(cmd.PersistentFlags())
-	cmd.AddCommand(up(), version())
-	for _, c := range []*cobra.Command{restart(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), secrets()} {
+	cmd.AddCommand(up(), restore(), version())
+	for _, c := range []*cobra.Command{restart(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), lostAndFound(), backup(), secrets()} {
 		c.PersistentPreRunE = settle // they speak to the daemon: where it is may be said in the file
 		cmd.AddCommand(c)
 	}

@@ -8,11 +8,6 @@ import (
 	"time"
 )
 
-const (
-	maxWaiting = 1024 // writes queued behind a proposal for the same key
-	maxTries   = 3    // of a creation whose tombstones the home had to teach us
-)
-
 var errBusy = errors.New("too many writes wait for this object")
 
 type pendingWrite struct {
@@ -45,10 +40,23 @@ func (c *core) attempt(now time.Time, e *entry, ev event, try int) {
 	if home := c.home(ev.write, recs[0]); home != "" {
 		e.busy = true
 		c.pending[ev.id] = &pendingWrite{ev, recs, try}
-		c.emit(effect{propose: &proposal{ev.id, home, recs}})
+		c.emit(effect{propose: &proposal{ev.id, home, recs, e.relied(recs[0])}})
 		return
 	}
 	c.apply(now, e, ev, recs)
+}
+
+// relied are the tombstones that a creation builds on, the newest first: a home that lacks them would take the dead life
+// for alive.
+func (e *entry) relied(r *Record) []*Record {
+	var out []*Record
+	for _, l := range e.lives {
+		if len(r.context) == 0 && r.Part == Intent && l.dead() {
+			out = append(out, l.versions...)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Record) int { return b.compare(a) })
+	return out[:min(len(out), maxRelied)]
 }
 
 // home is where the write has to be serialised; "" for here.
@@ -191,10 +199,17 @@ func (c *core) follow(r *Record, l *life, w *Write) {
 	r.UID, r.Root = l.uid, exec.Root
 	r.context = l.context(w.Human)
 	r.Basis = exec.Basis
-	r.head = l.head().advance(w.Head)
-	if w.Op == Delete {
-		r.head = l.head()
+	r.Born = l.born()
+	shown := l.head()
+	want := max(shown.generation, w.Head.Generation)
+	if r.head = shown.advance(w.Head); w.Op == Delete {
+		r.head, want = shown, shown.generation+1
 	}
+	r.head.generation = 0
+	for _, v := range l.versions {
+		r.head.generation = max(r.head.generation, v.head.generation)
+	}
+	l.raise(r, want)
 }
 
 func (c *core) birth(e *entry, d Dot) UID {
@@ -207,12 +222,16 @@ func (c *core) birth(e *entry, d Dot) UID {
 			dead = append(dead, l.uid)
 		}
 	}
-	return newUID(e.key, dead, nil)
+	var salt []byte
+	if h := c.horizon[e.key.Kind]; h > 0 {
+		salt = binary.BigEndian.AppendUint64(nil, uint64(h))
+	}
+	return newUID(e.key, dead, salt)
 }
 
 // stamp gives r its dot and a time after everything it builds on.
 func (c *core) stamp(now time.Time, e *entry, r *Record) {
-	after := Stamp(0)
+	after := c.horizon[r.Kind]
 	for _, l := range e.lives {
 		for _, v := range l.versions {
 			after = max(after, v.Stamp)

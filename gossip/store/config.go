@@ -9,7 +9,7 @@ import (
 )
 
 // Config says who this replica is and lends it what a replica needs of the world. The mesh fills the functions; none of
-// them may call back into the Store from within Class, Home, AllSeen or TombstoneTTL, which run inside the core.
+// them may call back into the Store from within Class, Home, Members, Fit or TombstoneTTL, which run inside the core.
 type Config struct {
 	Dir  string // holds store.db; created with mode 0700 where it is missing
 	Self string // peer ID: the actor of all that is authored here, at most 128 bytes
@@ -34,9 +34,9 @@ type Config struct {
 
 	// TombstoneTTL is the least age of a tombstone before it may be purged. nil: 30 days, 1 h for core/pods.
 	TombstoneTTL func(kind string) time.Duration
-	// AllSeen reports that every member which was not evicted holds all records stamped before the given time. nil: never,
-	// so that no tombstone is ever purged.
-	AllSeen func(before time.Time) bool
+	// Members are all peers that may hold or miss records, Self among them: whoever was neither evicted nor said goodbye. A
+	// tombstone is purged once all of them hold it. nil or none: no tombstone is ever purged.
+	Members func() []string
 
 	EphemeralTTL time.Duration // 0: 1 h
 	EphemeralMax int           // objects; 0: 10,000; the oldest go first
@@ -47,13 +47,6 @@ type Config struct {
 	Now func() time.Time // the wall clock; nil: time.Now
 	Log *slog.Logger     // nil: discarded
 }
-
-const (
-	proposeTimeout = 2 * time.Second
-	tickEvery      = time.Second
-	maxSkew        = 60 * time.Second // how far ahead of our wall clock a record may be and still be merged
-	maxActor       = 128
-)
 
 func (c Config) withDefaults() (Config, error) {
 	switch {

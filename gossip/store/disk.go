@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -16,18 +15,13 @@ import (
 )
 
 var (
-	bucketRecords = []byte("records") // stamp (8 B, big endian) + hash (32 B) -> crc32c (4 B) + envelope
-	bucketLost    = []byte("lost")    // likewise: records from before the horizon
-	bucketHorizon = []byte("horizon") // kind -> stamp
-	bucketMeta    = []byte("meta")
-	metaMarks     = []byte("marks") // version (1 B), dot counter, stamp, revision (8 B each): none of them may fall
-	castagnoli    = crc32.MakeTable(crc32.Castagnoli)
-)
-
-const (
-	diskVersion = 1
-	maxLost     = 10_000
-	openTimeout = 2 * time.Second
+	bucketRecords  = []byte("records") // stamp (8 B, big endian) + hash (32 B) -> crc32c (4 B) + envelope
+	bucketLost     = []byte("lost")    // likewise: records from before the horizon
+	bucketHorizon  = []byte("horizon") // kind -> stamp
+	bucketMeta     = []byte("meta")
+	bucketSalvaged = []byte("salvaged") // likewise: records read out of a damaged file; missing where there are none
+	metaMarks      = []byte("marks")    // version (1 B), dot counter, stamp, revision (8 B each): none of them may fall
+	castagnoli     = crc32.MakeTable(crc32.Castagnoli)
 )
 
 // errCorrupt marks what only moving the file aside can mend.
@@ -36,15 +30,8 @@ var errCorrupt = errors.New("the database is corrupt")
 // disk is the bbolt file. One goroutine at a time commits.
 type disk struct {
 	db   *bolt.DB
-	lost int // records in lost-and-found
-}
-
-// marks are the high-water marks that survive a crash. They run ahead of what was used, so that they need not be written
-// at once with every use.
-type marks struct {
-	counter uint64
-	stamp   Stamp
-	rev     Revision
+	lost int    // records in lost-and-found
+	more []byte // of the marks: what a later version appended
 }
 
 // saved is all that a start reads from disk.
@@ -58,9 +45,12 @@ type saved struct {
 type batch struct {
 	ops     []diskOp // in order
 	lose    []*Record
+	drop    []*Record // out of lost-and-found
 	horizon []horizonOf
 	marks   marks
 	mark    bool           // the marks alone are worth a transaction
+	told    bool           // the hello is another one
+	hello   *hello         // true of set
 	after   []effect       // to be done once it is on disk
 	set     *node[*Record] // what is on disk then
 }
@@ -70,9 +60,9 @@ type diskOp struct {
 	del bool
 }
 
-func (b *batch) dirty() bool { return b.mark || len(b.ops)+len(b.lose)+len(b.horizon) > 0 }
+func (b *batch) dirty() bool { return b.mark || len(b.ops)+len(b.lose)+len(b.drop)+len(b.horizon) > 0 }
 
-func (b *batch) empty() bool { return !b.dirty() && len(b.after) == 0 }
+func (b *batch) empty() bool { return !b.dirty() && len(b.after) == 0 && !b.told }
 
 // openDisk opens name in dir, or moves it aside and begins a new one where it is corrupt. quarantined is the new path of
 // the corrupt file.
@@ -115,9 +105,7 @@ func loadDisk(path string) (d *disk, s *saved, err error) {
 			closeQuietly(db)
 		}
 	}()
-	// The list of free pages is kept on disk: without it bbolt walks the file in a goroutine of its own, where a damaged
-	// page panics out of our reach.
-	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType})
+	db, err = bolt.Open(path, 0o600, options())
 	if err != nil {
 		return nil, nil, openError(path, err)
 	}
@@ -129,7 +117,22 @@ func loadDisk(path string) (d *disk, s *saved, err error) {
 	if err := db.View(func(tx *bolt.Tx) error { return d.read(tx, s) }); err != nil {
 		return nil, nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	// Reading all of the file made all of it resident, beside the records that were made of it. A new mapping holds only the
+	// pages that are written to from now on.
+	if err := db.Close(); err != nil {
+		return nil, nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if db, err = bolt.Open(path, 0o600, options()); err != nil {
+		return nil, nil, fmt.Errorf("open %s anew: %w", path, err)
+	}
+	d.db = db
 	return d, s, nil
+}
+
+// options: the list of free pages is kept on disk. Without it bbolt walks the file in a goroutine of its own, where a damaged
+// page panics out of our reach.
+func options() *bolt.Options {
+	return &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType}
 }
 
 // openError tells damage from circumstances: another process, a full or read-only disk, missing rights.
@@ -175,21 +178,15 @@ func (d *disk) read(tx *bolt.Tx, s *saved) error {
 			return fmt.Errorf("%w: bucket %s is missing", errCorrupt, name)
 		}
 	}
+	var err error
 	if m := tx.Bucket(bucketMeta).Get(metaMarks); m != nil {
-		if len(m) != 25+4 || crc32.Checksum(m[:25], castagnoli) != binary.BigEndian.Uint32(m[25:]) {
-			return fmt.Errorf("%w: high-water marks", errCorrupt)
+		if s.marks, d.more, err = decodeMarks(m); err != nil {
+			return err
 		}
-		if m[0] != diskVersion {
-			return fmt.Errorf("its format is version %d, this program reads %d", m[0], diskVersion)
-		}
-		s.marks = marks{binary.BigEndian.Uint64(m[1:]), Stamp(binary.BigEndian.Uint64(m[9:])), Revision(binary.BigEndian.Uint64(m[17:]))}
 	}
-	err := tx.Bucket(bucketHorizon).ForEach(func(k, v []byte) error {
-		if len(v) != 8 {
-			return fmt.Errorf("%w: horizon of %q", errCorrupt, k)
-		}
-		s.horizon[string(k)] = Stamp(binary.BigEndian.Uint64(v))
-		return nil
+	err = tx.Bucket(bucketHorizon).ForEach(func(k, v []byte) (err error) {
+		s.horizon[string(k)], err = decodeHorizon(k, v)
+		return err
 	})
 	if err != nil {
 		return err
@@ -205,28 +202,6 @@ func (d *disk) read(tx *bolt.Tx, s *saved) error {
 		s.records = append(s.records, r)
 		return nil
 	})
-}
-
-func storedKey(r *Record) []byte {
-	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 40), uint64(r.Stamp)), r.hash[:]...)
-}
-
-func storedValue(r *Record) []byte {
-	b := r.appendEnvelope(make([]byte, 4, r.size()+16))
-	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
-	return b
-}
-
-// decodeStored checks the sum over the value and, by the key, the record's own hash.
-func decodeStored(k, v []byte) (*Record, error) {
-	if len(v) < 4 || crc32.Checksum(v[4:], castagnoli) != binary.BigEndian.Uint32(v) {
-		return nil, fmt.Errorf("%w: checksum of record %x", errCorrupt, k)
-	}
-	recs, err := decodeFrame(append([]byte{frameRecords}, v[4:]...))
-	if err != nil || len(recs) != 1 || string(storedKey(recs[0])) != string(k) {
-		return nil, fmt.Errorf("%w: record %x", errCorrupt, k)
-	}
-	return recs[0], nil
 }
 
 // commit writes a batch in one transaction and returns once it is fsynced.
@@ -245,14 +220,17 @@ func (d *disk) commit(b *batch) (err error) {
 			}
 		}
 		for _, h := range b.horizon {
-			if err := tx.Bucket(bucketHorizon).Put([]byte(h.kind), binary.BigEndian.AppendUint64(nil, uint64(h.at))); err != nil {
+			if err := tx.Bucket(bucketHorizon).Put([]byte(h.kind), h.encode()); err != nil {
 				return err
 			}
 		}
 		if lost, err = putLost(tx.Bucket(bucketLost), b.lose, d.lost); err != nil {
 			return err
 		}
-		return tx.Bucket(bucketMeta).Put(metaMarks, b.marks.encode())
+		if lost, err = dropLost(tx, b.drop, lost); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketMeta).Put(metaMarks, b.marks.encode(d.more))
 	})
 	if err == nil {
 		d.lost = lost
@@ -265,13 +243,6 @@ func (op diskOp) apply(b *bolt.Bucket) error {
 		return b.Delete(storedKey(op.rec))
 	}
 	return b.Put(storedKey(op.rec), storedValue(op.rec))
-}
-
-func (m marks) encode() []byte {
-	b := binary.BigEndian.AppendUint64([]byte{diskVersion}, m.counter)
-	b = binary.BigEndian.AppendUint64(b, uint64(m.stamp))
-	b = binary.BigEndian.AppendUint64(b, uint64(m.rev))
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // putLost keeps the newest maxLost.
@@ -302,30 +273,4 @@ func fullDisk(err error) bool {
 		return false
 	}
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS)
-}
-
-// names shares the strings that most records have in common.
-type names map[string]string
-
-func (n names) share(r *Record) {
-	for _, s := range [...]*string{&r.Kind, &r.Namespace, &r.Root.Kind, &r.Root.Namespace, &r.Dot.Actor, &r.Basis.Dot.Actor} {
-		*s = n.one(*s)
-	}
-	if r.Root.Name == r.Name {
-		r.Root.Name = r.Name
-	}
-	for i := range r.context {
-		r.context[i].actor = n.one(r.context[i].actor)
-	}
-	for i := range r.after {
-		r.after[i].actor = n.one(r.after[i].actor)
-	}
-}
-
-func (n names) one(s string) string {
-	if t, ok := n[s]; ok {
-		return t
-	}
-	n[s] = s
-	return s
 }

@@ -91,7 +91,7 @@ func TestKillMinusNine(t *testing.T) {
 		t.Fatalf("only %d acknowledged", len(acked))
 	}
 	dots := map[uint64]bool{}
-	s.set.Load().all(func(r *Record) bool {
+	s.known.Load().set.all(func(r *Record) bool {
 		if dots[r.Dot.N] {
 			t.Errorf("counter %d was used twice", r.Dot.N)
 		}
@@ -131,7 +131,7 @@ func TestCorruptFileIsQuarantined(t *testing.T) {
 			fill(t, s, "many", 200)
 			put(t, s, Write{Key: pod("x"), Body: []byte("a body that can be found")})
 			reconcile(t, s, b)
-			counter := s.set.Load().size()
+			counter := s.known.Load().set.size()
 			stop()
 			path := filepath.Join(dir, "store.db")
 			damage(t, path)

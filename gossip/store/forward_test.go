@@ -105,7 +105,7 @@ func TestHomesAnswerIsLost(t *testing.T) {
 			return nil, err
 		}
 		for {
-			if _, here := b.set.Load().get(recs[0]); here || ctx.Err() != nil {
+			if _, here := b.known.Load().set.get(recs[0]); here || ctx.Err() != nil {
 				return nil, errors.New("lost on its way")
 			}
 			time.Sleep(time.Millisecond)
@@ -182,7 +182,7 @@ func TestPoisonIsRefused(t *testing.T) {
 	m.mute = true
 	a, b := m.add(t, "a"), m.add(t, "b")
 	put(t, a, Write{Key: pod("x"), Body: []byte("hello")})
-	r := a.set.Load().at(0)
+	r := a.known.Load().set.at(0)
 	good := encodeFrame([]*Record{r})
 	for i := range good {
 		bad := append([]byte(nil), good...)

@@ -7,12 +7,13 @@ import (
 
 var errNotMine = errors.New("not a record that this home serialises (is the author's clock ahead?)")
 
-const maxCurrent = 3 << 20 // bytes of records in the answer to a refused proposal
-
 // judge is the home's part of a write: accept it if and only if its author had seen every version that is alive here.
 // Two nodes may think themselves home at once; then both accept, and the register's rules decide.
 func (c *core) judge(now time.Time, ev event) {
 	r := ev.judge[0]
+	for _, t := range ev.relied {
+		c.merge(now, t)
+	}
 	e := c.entry(r.Key)
 	defer func() { c.tidy(e) }()
 	if early(now, r.Stamp) || c.cfg.Class(r.Kind) != Durable || r.Part != Intent {
@@ -29,6 +30,7 @@ func (c *core) judge(now time.Time, ev event) {
 		c.emit(effect{publish: ev.judge})
 		return
 	}
+	c.reveal()
 	c.emit(effect{answer: &answer{id: ev.id, key: r.Key, verdict: v, current: e.current()}})
 }
 

@@ -19,6 +19,7 @@ type knowledge []known
 type known struct {
 	actor       string
 	seen, human uint64
+	raised      uint64 // by how much the actor raised the object's generation in all (register.go)
 }
 
 func (k knowledge) of(actor string) known {
@@ -38,10 +39,29 @@ func (k knowledge) with(actor string, seen, human uint64) knowledge {
 	i, ok := k.find(actor)
 	out := slices.Clone(k)
 	if !ok {
-		return slices.Insert(out, i, known{actor, seen, human})
+		return slices.Insert(out, i, known{actor: actor, seen: seen, human: human})
 	}
 	out[i].seen, out[i].human = max(out[i].seen, seen), max(out[i].human, human)
 	return out
+}
+
+// raise returns k with the actor's part of the generation raised to n; the actor is in k.
+func (k knowledge) raise(actor string, n uint64) knowledge {
+	i, ok := k.find(actor)
+	if !ok || n <= k[i].raised {
+		return k
+	}
+	out := slices.Clone(k)
+	out[i].raised = n
+	return out
+}
+
+// raises is the sum of all parts of the generation.
+func (k knowledge) raises() (n int64) {
+	for _, e := range k {
+		n += int64(e.raised)
+	}
+	return n
 }
 
 // join is the entrywise maximum; human counters of o count only where answers is set.
@@ -51,7 +71,7 @@ func (k knowledge) join(o knowledge, answers bool) knowledge {
 		if !answers {
 			e.human = 0
 		}
-		out = out.with(e.actor, e.seen, e.human)
+		out = out.with(e.actor, e.seen, e.human).raise(e.actor, e.raised)
 	}
 	return out
 }

@@ -6,11 +6,6 @@ import (
 	"time"
 )
 
-const (
-	maxHeld  = 16_384 // records in each waiting room
-	maxEarly = 16_384
-)
-
 // receive merges what peers sent. Order and repetition do not matter.
 func (c *core) receive(now time.Time, ev event) {
 	var news []*Record
@@ -45,8 +40,10 @@ func (c *core) merge(now time.Time, r *Record) bool {
 	if l != nil && l.key != r.Key {
 		return false // a UID names one key: this one was made up
 	}
-	if l == nil && r.Stamp <= c.horizon[r.Kind] {
-		c.emit(effect{lose: r}) // its tombstone may have been purged: no resurrection
+	if l == nil && r.born() <= c.horizon[r.Kind] {
+		if r.Part == Intent && r.Op == Put {
+			c.emit(effect{lose: r}) // its tombstone may have been purged: no resurrection
+		}
 		return false
 	}
 	c.clock.observe(r.Stamp)
@@ -157,7 +154,7 @@ func (c *core) due(now time.Time) {
 	for c.early.size() > 0 && !early(now, c.early.at(0).Stamp) {
 		r := c.early.at(0)
 		c.early = c.early.without(r)
-		if c.merge(now, r) {
+		if !c.outdated(r) && c.merge(now, r) {
 			news = append(news, r)
 		}
 	}
@@ -169,8 +166,6 @@ type holding struct {
 	order  []*Record
 	bytes  int
 }
-
-const maxHeldBytes = 64 << 20
 
 func newHolding() holding { return holding{byLife: map[UID][]*Record{}} }
 

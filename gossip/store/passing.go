@@ -11,7 +11,7 @@ func (c *core) mergePassing(r *Record) bool {
 	defer c.tidy(e)
 	l := e.life(r.UID)
 	if r.Op == Delete {
-		if l == nil || l.parts[Intent] != nil && l.parts[Intent].newer(r) {
+		if l == nil || len(l.versions) > 0 && l.versions[0].newer(r) {
 			return false
 		}
 		c.endPassing(e, l)

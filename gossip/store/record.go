@@ -19,8 +19,10 @@ type Record struct {
 	Basis Basis // the person's edit that this record builds on; its own dot and stamp where Human; zero for none
 	Root  Key
 	Body  []byte
+	Born  Stamp // Intent only: of the creation of the life
 
 	context knowledge // Intent only; own dot not included
+	raised  uint64    // the author's own part of the generation, this write included
 	after   knowledge // context and the own dot
 	head    head      // Intent only
 	msg     []byte    // the exact signed bytes
@@ -43,7 +45,10 @@ func (r *Record) complete() *Record {
 		human = r.Dot.N
 		r.Basis = Basis{r.Dot, r.Stamp}
 	}
-	r.after = r.context.with(r.Dot.Actor, r.Dot.N, human)
+	r.after = r.context.with(r.Dot.Actor, r.Dot.N, human).raise(r.Dot.Actor, r.raised)
+	if r.Born == 0 && len(r.context) == 0 {
+		r.Born = r.Stamp
+	}
 	return r
 }
 
@@ -59,6 +64,14 @@ func (r *Record) compare(o *Record) int {
 // disk), so that replicas agree even then.
 func (r *Record) newer(o *Record) bool {
 	return cmp.Or(cmp.Compare(r.Stamp, o.Stamp), r.Dot.compare(o.Dot), bytes.Compare(r.hash[:], o.hash[:])) > 0
+}
+
+// born is when the life was created, as far as the record tells.
+func (r *Record) born() Stamp {
+	if r.Born == 0 {
+		return r.Stamp // written by a version that did not say
+	}
+	return r.Born
 }
 
 func (r *Record) weight() sum {

@@ -89,19 +89,63 @@ func (l *life) alive() *Record {
 // dead reports a tombstone: the life was ended and no person's edit speaks against it.
 func (l *life) dead() bool { return len(l.versions) > 0 && l.alive() == nil }
 
-// head merges over all versions, witnesses included. Every further body that was written concurrently raises the
-// generation by one, so that whoever acted on one of them sees that it has to look again.
-func (l *life) head() head {
+// head merges over all versions, witnesses included.
+func (l *life) head() head { return headOf(l.versions) }
+
+// headOf makes the generation rise with every merge and never fall. It is what the creation said, and what every actor
+// added since (a counter per actor, so that a maximum joins them), and one for every further version beside the first:
+// whoever acted on one of them sees that it has to look again. A write that replaces several adds what they counted.
+func headOf(versions []*Record) head {
 	var h head
-	var bodies [][]byte
-	for _, v := range l.versions {
+	var k knowledge
+	var created [][]byte // creations alike are one
+	n := int64(-1)
+	for _, v := range versions {
 		h = h.merge(v.head)
-		if v.Op == Put && !slices.ContainsFunc(bodies, func(b []byte) bool { return bytes.Equal(b, v.Body) }) {
-			bodies = append(bodies, v.Body)
+		k = k.join(v.after, false)
+		if len(v.context) == 0 && v.Op == Put {
+			if slices.ContainsFunc(created, func(b []byte) bool { return bytes.Equal(b, v.Body) }) {
+				continue
+			}
+			created = append(created, v.Body)
+		}
+		n++
+	}
+	h.generation += k.raises() + max(n, 0)
+	return h
+}
+
+// raise makes r, which is about to become a version of l, show a generation of at least want.
+func (l *life) raise(r *Record, want int64) {
+	r.raised = l.knows().of(r.Dot.Actor).raised
+	r.complete()
+	left := []*Record{r}
+	for _, v := range l.versions {
+		if !r.replaces(v) {
+			left = append(left, v)
 		}
 	}
-	h.generation += int64(max(len(bodies)-1, 0))
-	return h
+	if short := want - headOf(left).generation; short > 0 {
+		r.raised += uint64(short)
+		r.complete()
+	}
+}
+
+// knows joins what the authors of all versions knew.
+func (l *life) knows() (k knowledge) {
+	for _, v := range l.versions {
+		k = k.join(v.after, false)
+	}
+	return k
+}
+
+// born is when the life was created, as far as anybody here knows.
+func (l *life) born() Stamp {
+	s := ^Stamp(0)
+	for _, v := range l.versions {
+		s = min(s, v.born())
+	}
+	return s
 }
 
 // same reports that two versions ask for the same thing: two people made one object alike.

@@ -190,17 +190,17 @@ func TestHeadSticks(t *testing.T) {
 	l.mix("a", "b")
 	for _, n := range []string{"a", "b"} {
 		h := l.object(n, x).Head
-		if h.DeletionTime != 100 || h.DeletionGrace != 30 || h.Generation != 3 || fmt.Sprint(h.Removed) != "[f/1 f/2]" || describe(l.object(n, x)) != "2" {
+		if h.DeletionTime != 100 || h.DeletionGrace != 30 || h.Generation != 5 || fmt.Sprint(h.Removed) != "[f/1 f/2]" || describe(l.object(n, x)) != "2" {
 			t.Fatalf("%s shows %+v", n, h)
 		}
 	}
-	must("b", Write{Body: []byte("3"), Head: Head{Generation: 4, Removed: []string{"f/2"}}}) // f/1 is put back, deletion stays
+	must("b", Write{Body: []byte("3"), Head: Head{Generation: 6, Removed: []string{"f/2"}}}) // f/1 is put back, deletion stays
 	l.mix("a", "b")
 	h := l.object("a", x).Head
-	if h.DeletionTime != 100 || h.DeletionGrace != 30 || h.Generation != 4 || fmt.Sprint(h.Removed) != "[f/2]" {
+	if h.DeletionTime != 100 || h.DeletionGrace != 30 || h.Generation != 6 || fmt.Sprint(h.Removed) != "[f/2]" {
 		t.Fatalf("%+v", h)
 	}
-	must("b", Write{Body: []byte("3"), Head: Head{DeletionTime: 120, DeletionGrace: 0, Generation: 4, Removed: []string{"f/2"}}})
+	must("b", Write{Body: []byte("3"), Head: Head{DeletionTime: 120, DeletionGrace: 0, Generation: 6, Removed: []string{"f/2"}}})
 	if h := l.object("b", x).Head; h.DeletionTime != 100 || h.DeletionGrace != 0 {
 		t.Fatalf("the earliest deletion and the smallest grace: %+v", h)
 	}
@@ -273,8 +273,7 @@ func TestPurgeAndHorizon(t *testing.T) {
 	stale := old()
 	_ = l.do("a", Write{Key: x, Op: Delete})
 	l.hear("b", "a")
-	seen := false
-	l.cores["a"].cfg.AllSeen = func(time.Time) bool { return seen }
+	l.cores["a"].cfg.Members = func() []string { return []string{"a", "b"} }
 	step := func(n string, ev event) (lost int) {
 		for _, e := range l.cores[n].Step(l.now, ev) {
 			if e.lose != nil {
@@ -289,7 +288,8 @@ func TestPurgeAndHorizon(t *testing.T) {
 	if l.cores["a"].set.size() != 1 {
 		t.Fatal("purged although a member lacks it")
 	}
-	seen = true
+	seen := stampOf(l.now)
+	step("a", event{met: &meeting{peer: hello{heard: []markOf{{"b", seen}}, holds: []markOf{{"b", seen}}}}})
 	l.now = l.now.Add(2 * time.Hour)
 	step("a", event{tick: true})
 	if l.cores["a"].set.size() != 0 {
@@ -298,7 +298,7 @@ func TestPurgeAndHorizon(t *testing.T) {
 	if lost := step("a", event{receive: stale}); lost != 1 || l.object("a", x) != nil {
 		t.Fatalf("a record from before the horizon: %d lost, shows %s", lost, describe(l.object("a", x)))
 	}
-	step("b", event{horizon: []horizonOf{{x.Kind, l.cores["a"].horizon[x.Kind]}}})
+	step("b", event{met: &meeting{peer: *l.cores["a"].hello()}})
 	if l.cores["b"].set.size() != 0 {
 		t.Fatal("the peer's horizon was not adopted")
 	}

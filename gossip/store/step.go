@@ -6,11 +6,14 @@ import "time"
 type event struct {
 	id       uint64 // whom to answer; 0: nobody
 	write    *Write
-	base     []Dot       // of write: the version of its Base
-	proposed *proposed   // the home's answer, or that there was none
-	judge    []*Record   // a proposal from another node, verified
-	receive  []*Record   // records from gossip or reconciliation, verified
-	horizon  []horizonOf // a peer's horizons, after a complete reconciliation with it
+	base     []Dot     // of write: the version of its Base
+	proposed *proposed // the home's answer, or that there was none
+	judge    []*Record // a proposal from another node, verified
+	receive  []*Record // records from gossip or reconciliation, verified
+	relied   []*Record // of judge: tombstones on which its author relies
+	met      *meeting  // a complete reconciliation with a peer
+	sift     []*Record // lost records: which of them would still change something?
+	drop     []*Record // of lost-and-found; the driver's alone
 	tick     bool
 }
 
@@ -37,6 +40,8 @@ type effect struct {
 	publish []*Record // hand to gossip
 	propose *proposal // ask the home
 	horizon *horizonOf
+	vouched bool // the marks must be on disk, then the hello is another one
+	learned bool // the hello is another one
 }
 
 type shown struct {
@@ -62,6 +67,7 @@ type proposal struct {
 	write uint64
 	home  string
 	recs  []*Record
+	dead  []*Record // tombstones that the author knew
 }
 
 // verdict is a home's answer to a proposal.
@@ -92,6 +98,8 @@ type core struct {
 	early   *node[*Record] // records from the future
 	held    holding        // statuses and observations whose intent has not come
 	horizon map[string]Stamp
+	heard   map[string]Stamp // by actor (stability.go)
+	holds   map[string]Stamp // by member
 	pending map[uint64]*pendingWrite
 	swept   time.Time
 	loading bool // from disk: what is kept is in the set already
@@ -103,7 +111,7 @@ type core struct {
 func newCore(cfg *Config) *core {
 	return &core{
 		cfg: cfg, self: cfg.Self,
-		entries: map[Key]*entry{}, lives: map[UID]*life{}, horizon: map[string]Stamp{},
+		entries: map[Key]*entry{}, lives: map[UID]*life{}, horizon: map[string]Stamp{}, heard: map[string]Stamp{}, holds: map[string]Stamp{},
 		pending: map[uint64]*pendingWrite{}, acted: map[Key]bool{}, held: newHolding(),
 	}
 }
@@ -120,8 +128,10 @@ func (c *core) Step(now time.Time, ev event) []effect {
 		c.judge(now, ev)
 	case ev.receive != nil:
 		c.receive(now, ev)
-	case ev.horizon != nil:
-		c.adopt(ev.horizon)
+	case ev.met != nil:
+		c.meet(now, ev.met)
+	case ev.sift != nil:
+		c.emit(effect{answer: &answer{id: ev.id, current: c.sift(ev.sift)}})
 	case ev.tick:
 		c.tick(now)
 	}

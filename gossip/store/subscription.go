@@ -6,8 +6,6 @@ import (
 	"sync"
 )
 
-const maxQueued = 20_000 // events that a subscriber may lag behind
-
 // Subscription delivers the changes of one selector in order. Next is for one goroutine at a time; Close may be called
 // from any, more than once.
 type Subscription struct {

@@ -2,10 +2,10 @@ package store
 
 import "time"
 
-const sweepEvery = 10 * time.Minute
-
 // tick does what time alone brings about: records become due, events expire, tombstones are purged.
 func (c *core) tick(now time.Time) {
+	c.redate(now)
+	c.vouch(now)
 	c.due(now)
 	c.expire(now)
 	c.reveal()
@@ -20,28 +20,29 @@ func (c *core) tick(now time.Time) {
 
 // sweep purges tombstones that are old enough and that every member holds, and moves the kind's horizon past them: from
 // then on a record of an unknown life from before the horizon is not merged but kept in lost-and-found, so nothing that
-// was deleted comes back with a member that was away. The rule is sound because AllSeen(t) says that no member lacks a
-// tombstone stamped before t; without AllSeen nothing is purged.
+// was deleted comes back with a member that was away.
 func (c *core) sweep(now time.Time) {
-	if c.cfg.AllSeen == nil {
-		return
-	}
-	var due []*life
-	c.set.all(func(r *Record) bool {
-		if r.Op == Delete && r.Stamp < stampOf(now.Add(-c.cfg.TombstoneTTL(r.Kind))) {
-			if l := c.lives[r.UID]; l != nil && l.dead() && l.versions[0].hash == r.hash {
-				due = append(due, l)
-			}
-		}
-		return r.Stamp < stampOf(now)
-	})
-	for _, l := range due {
+	for _, l := range c.tombstones("", stampOf(now)) {
 		last := l.last()
-		if c.cfg.AllSeen(last.Time().Add(time.Millisecond)) {
+		if last < stampOf(now.Add(-c.cfg.TombstoneTTL(l.key.Kind))) && c.everywhere(last) {
 			c.raise(l.key.Kind, last)
 			c.purge(l)
 		}
 	}
+}
+
+// tombstones are the lives of a kind ("": any) that are over since at most the given stamp, in order of their end.
+func (c *core) tombstones(kind string, upTo Stamp) []*life {
+	var out []*life
+	c.set.all(func(r *Record) bool {
+		if r.Op == Delete && (kind == "" || r.Kind == kind) {
+			if l := c.lives[r.UID]; l != nil && l.dead() && l.versions[0].hash == r.hash && l.last() <= upTo {
+				out = append(out, l)
+			}
+		}
+		return r.Stamp <= upTo
+	})
+	return out
 }
 
 func (l *life) last() Stamp {
@@ -60,8 +61,19 @@ func (c *core) raise(kind string, at Stamp) {
 }
 
 func (c *core) purge(l *life) {
+	c.end(l)
+	c.emit(effect{show: &shown{key: l.key, purged: []UID{l.uid}, only: true}})
+}
+
+// end takes a life out of the store without a trace of its own.
+func (c *core) end(l *life) {
 	for _, v := range l.versions {
 		c.drop(v)
+	}
+	for _, p := range l.parts {
+		if p != nil {
+			c.drop(p)
+		}
 	}
 	delete(c.lives, l.uid)
 	e := c.entries[l.key]
@@ -72,26 +84,16 @@ func (c *core) purge(l *life) {
 		}
 	}
 	c.tidy(e)
-	c.emit(effect{show: &shown{key: l.key, purged: []UID{l.uid}, only: true}})
 }
 
-// adopt takes over a peer's horizons after both sides hold the same records: what the peer may have purged goes here too.
+// adopt takes over a peer's horizons after both sides hold the same records: what the peer purged goes here too.
 func (c *core) adopt(hs []horizonOf) {
 	for _, h := range hs {
 		if h.at <= c.horizon[h.kind] {
 			continue
 		}
 		c.raise(h.kind, h.at)
-		var due []*life
-		c.set.all(func(r *Record) bool {
-			if r.Op == Delete && r.Kind == h.kind && r.Stamp <= h.at {
-				if l := c.lives[r.UID]; l != nil && l.dead() && l.versions[0].hash == r.hash && l.last() <= h.at {
-					due = append(due, l)
-				}
-			}
-			return r.Stamp <= h.at
-		})
-		for _, l := range due {
+		for _, l := range c.tombstones(h.kind, h.at) {
 			c.purge(l)
 		}
 	}

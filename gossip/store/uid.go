@@ -13,7 +13,8 @@ type UID [16]byte
 
 // newUID derives a UID from the key and the dead lives that its creator knew. The same object made on two sides of a
 // split is thereby one object; a name used again after a delete is another one. salt is empty except for objects without
-// tombstones (Ephemeral, Local), whose lives it tells apart.
+// tombstones (Ephemeral, Local), whose lives it tells apart, and where tombstones of the kind were purged: what they said
+// is in the horizon then.
 func newUID(k Key, dead []UID, salt []byte) UID {
 	h := sha256.New()
 	var n [4]byte

@@ -7,12 +7,6 @@ import (
 	"sync"
 )
 
-const (
-	maxLog      = 50_000   // events kept for List at a revision and for Subscribe from one
-	maxLogBytes = 64 << 20 // of bodies that only these events still hold
-	maxBuried   = 100_000  // UIDs remembered after their tombstone was purged
-)
-
 // view is what readers see: immutable objects in one ordered tree per kind, the log of the latest changes, and the
 // subscriptions. Whatever is in it is on disk already. Its order of changes is that of the core's effects.
 type view struct {

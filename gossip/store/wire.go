@@ -8,14 +8,9 @@ import (
 	"strings"
 )
 
-// Encoding of a record, version 1; all integers are varints, all strings length-prefixed:
-//
-//	version, flags, kind, namespace, name, UID (16 B), actor, counter, stamp,
-//	[context: n × (actor or "" for the author, seen, human)], [basis: actor, counter, stamp], [root: kind, namespace, name],
-//	[head: deletion, grace, generation, n × (name, epoch)], [body], whatever a later version appends
-//
-// The flags say which parts in brackets are there. What follows the known fields is kept: the signed bytes travel as they
-// are. An envelope is the record and its signature, each length-prefixed; a frame is a type byte and envelopes to its end.
+// Encoding of a record, version 1, as FORMATS.md has it. The flags say which parts are there. What follows the known fields is
+// kept: the signed bytes travel as they are. An envelope is the record and its signature, each length-prefixed; a frame is a
+// type byte and envelopes to its end.
 const (
 	wireVersion = 1
 
@@ -27,25 +22,19 @@ const (
 	flagRoot    = 0x40 // the root is another object
 	flagHead    = 0x80
 	flagBody    = 0x100
+	flagBorn    = 0x200 // the record is not the creation
+	flagRaised  = 0x400
 
 	frameRecords  = 'r'
 	frameAnnounce = 'a'
-
-	maxField    = 253
-	maxContext  = 4096
-	maxRemoved  = 256
-	maxSig      = 512
-	maxRecord   = MaxBody + 512<<10 // a body, and a context and a head at their greatest
-	maxInline   = 64 << 10
-	maxPerFrame = 4096
-	maxFrame    = 4 << 20
 )
 
 // ErrPoison wraps whatever is wrong with bytes from another node: do not relay them.
 var ErrPoison = errors.New("not a valid record")
 
-func (r *Record) encode() []byte {
-	b := make([]byte, 0, 256+len(r.Body)+len(r.context)*24)
+// encode returns the record's bytes and where its body ends in them.
+func (r *Record) encode() (b []byte, body int) {
+	b = make([]byte, 0, 256+len(r.Body)+len(r.context)*24)
 	b = append(b, wireVersion)
 	flags := uint64(r.Part) & flagParts
 	for _, f := range [...]struct {
@@ -53,7 +42,8 @@ func (r *Record) encode() []byte {
 		bit uint64
 	}{
 		{r.Op == Delete, flagDelete}, {r.Human, flagHuman}, {len(r.context) > 0, flagContext},
-		{!r.Human && r.Basis != Basis{}, flagBasis}, {r.Root != r.Key, flagRoot}, {!r.head.zero(), flagHead}, {r.Body != nil, flagBody},
+		{!r.Human && r.Basis != Basis{}, flagBasis}, {r.Root != r.Key, flagRoot}, {!r.head.zero() || r.after.raises() != 0, flagHead}, {r.Body != nil, flagBody},
+		{r.born() != r.Stamp, flagBorn}, {r.after.raises() != 0, flagRaised},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -77,12 +67,22 @@ func (r *Record) encode() []byte {
 		b = appendKey(b, r.Root)
 	}
 	if flags&flagHead != 0 {
-		b = r.head.append(b)
+		b = r.head.append(b, r.after.raises())
 	}
 	if flags&flagBody != 0 {
 		b = appendString(b, string(r.Body))
 	}
-	return b
+	body = len(b)
+	if flags&flagBorn != 0 {
+		b = binary.AppendUvarint(b, uint64(r.Born))
+	}
+	if flags&flagRaised != 0 {
+		b = binary.AppendUvarint(b, r.raised)
+		for _, e := range r.context {
+			b = binary.AppendUvarint(b, e.raised)
+		}
+	}
+	return b, body
 }
 
 func appendString(b []byte, s string) []byte {
@@ -110,10 +110,11 @@ func (h head) zero() bool {
 	return h.deletion == 0 && h.grace == 0 && h.generation == 0 && len(h.removed) == 0
 }
 
-func (h head) append(b []byte) []byte {
+// append encodes the head; on the wire, the generation is the whole, as the author shows it.
+func (h head) append(b []byte, raises int64) []byte {
 	b = binary.AppendVarint(b, h.deletion)
 	b = binary.AppendVarint(b, h.grace)
-	b = binary.AppendVarint(b, h.generation)
+	b = binary.AppendVarint(b, h.generation+raises)
 	b = binary.AppendUvarint(b, uint64(len(h.removed)))
 	for _, r := range h.removed {
 		b = appendString(b, r.name)
@@ -125,9 +126,9 @@ func (h head) append(b []byte) []byte {
 // seal encodes and signs a record that was filled in.
 func (r *Record) seal(sign func([]byte) ([]byte, error)) error {
 	r.complete()
-	r.msg = r.encode()
-	if r.Body != nil {
-		r.Body = r.msg[len(r.msg)-len(r.Body):]
+	msg, body := r.encode()
+	if r.msg = msg; r.Body != nil {
+		r.Body = msg[body-len(r.Body) : body : body]
 	}
 	r.hash = sha256.Sum256(r.msg)
 	if len(r.msg) > maxRecord {
@@ -180,14 +181,24 @@ func decodeRecord(msg, sig []byte) (*Record, error) {
 	if flags&flagBody != 0 {
 		r.Body = d.take(d.length(MaxBody))
 	}
+	if flags&flagBorn != 0 {
+		r.Born = Stamp(d.uint())
+	}
+	if flags&flagRaised != 0 {
+		r.raised = d.raised()
+		for i := range r.context {
+			r.context[i].raised = d.raised()
+		}
+	}
 	if d.err == nil {
-		d.err = r.check()
+		d.err = r.complete().check()
 	}
 	if d.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPoison, d.err)
 	}
+	r.head.generation -= r.after.raises()
 	r.hash = sha256.Sum256(msg)
-	return r.complete(), nil
+	return r, nil
 }
 
 func (r *Record) check() error {
@@ -202,6 +213,8 @@ func (r *Record) check() error {
 		return errors.New("the author's own counter fell")
 	case r.Basis.Stamp > r.Stamp:
 		return errors.New("older than what it builds on")
+	case r.Born > r.Stamp:
+		return errors.New("older than its own life")
 	}
 	if err := r.Key.check(); err != nil {
 		return err
@@ -277,6 +290,16 @@ func (d *decoder) length(most int) int {
 	return int(v)
 }
 
+// raised is bounded so that no sum of them overflows.
+func (d *decoder) raised() uint64 {
+	v := d.uint()
+	if v > 1<<40 {
+		d.fail()
+		return 0
+	}
+	return v
+}
+
 func (d *decoder) string(most int) string { return string(d.take(d.length(most))) }
 
 func (d *decoder) key() Key {
@@ -287,7 +310,7 @@ func (d *decoder) context(author string) knowledge {
 	n := d.length(maxContext)
 	k := make(knowledge, 0, min(n, len(d.b)/3))
 	for range n {
-		e := known{d.string(maxActor), d.uint(), d.uint()}
+		e := known{actor: d.string(maxActor), seen: d.uint(), human: d.uint()}
 		if e.actor == "" {
 			e.actor = author
 		}
@@ -340,19 +363,27 @@ func decodeFrame(b []byte) ([]*Record, error) {
 	d := decoder{b: b[1:]}
 	var recs []*Record
 	for len(d.b) > 0 {
-		msg := d.take(d.length(maxRecord))
-		sig := d.take(d.length(maxSig))
-		if d.err != nil || len(recs) == maxPerFrame {
-			return nil, fmt.Errorf("%w: bad frame", ErrPoison)
+		if len(recs) == maxPerFrame {
+			return nil, fmt.Errorf("%w: more than %d records in a frame", ErrPoison, maxPerFrame)
 		}
-		own := append(append(make([]byte, 0, len(msg)+len(sig)), msg...), sig...)
-		r, err := decodeRecord(own[:len(msg):len(msg)], own[len(msg):])
+		r, err := d.envelope()
 		if err != nil {
 			return nil, err
 		}
 		recs = append(recs, r)
 	}
 	return recs, nil
+}
+
+// envelope reads one record, which gets memory of its own.
+func (d *decoder) envelope() (*Record, error) {
+	msg := d.take(d.length(maxRecord))
+	sig := d.take(d.length(maxSig))
+	if d.err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPoison, d.err)
+	}
+	own := append(append(make([]byte, 0, len(msg)+len(sig)), msg...), sig...)
+	return decodeRecord(own[:len(msg):len(msg)], own[len(msg):])
 }
 
 // frames packs records into frames that gossip may carry, and announces by stamp and hash the ones that are too large.
@@ -368,8 +399,7 @@ func frames(recs []*Record) [][]byte {
 	}
 	for _, r := range recs {
 		if r.size()+1 > maxInline {
-			a := binary.BigEndian.AppendUint64([]byte{frameAnnounce}, uint64(r.Stamp))
-			out = append(out, append(a, r.hash[:]...))
+			out = append(out, announcement(r))
 			continue
 		}
 		if n+r.size() > maxInline || len(batch) == maxPerFrame {
@@ -379,4 +409,16 @@ func frames(recs []*Record) [][]byte {
 	}
 	flush()
 	return out
+}
+
+func announcement(r *Record) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{frameAnnounce}, uint64(r.Stamp)), r.hash[:]...)
+}
+
+// decodeAnnouncement returns a record that has nothing but its place in the order.
+func decodeAnnouncement(b []byte) (*Record, error) {
+	if len(b) != 1+8+32 || b[0] != frameAnnounce {
+		return nil, fmt.Errorf("%w: not an announcement", ErrPoison)
+	}
+	return &Record{Stamp: Stamp(binary.BigEndian.Uint64(b[1:])), hash: hash(b[9:])}, nil
 }

@@ -25,9 +25,6 @@ type Write struct {
 	Generated bool
 }
 
-// MaxBody is the greatest size of one body in bytes.
-const MaxBody = 1 << 20
-
 // Errors by which callers decide. They are wrapped with what was attempted and on what.
 var (
 	// ErrConflict: somebody else's write came first; reread and retry.

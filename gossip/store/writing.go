@@ -11,18 +11,15 @@ import (
 // followed before it was answered returns what it made. It returns once the change is on disk here, and at the home where another node serialises the object. ErrConflict, ErrExists, ErrGone: nothing was
 // changed and Get shows why. ErrReadOnly, and an ended ctx: the change may still come about.
 func (s *Store) Write(ctx context.Context, w Write) (*Object, error) {
-	if err := s.admit(&w); err != nil {
+	ev, err := s.admit(&w)
+	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", w.Op, w.Key, err)
-	}
-	ev := event{write: &w}
-	if w.Base != nil {
-		ev.base = w.Base.version
 	}
 	r, err := s.ask(ctx, ev)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", w.Op, w.Key, err)
 	}
-	return r.obj, nil
+	return r.Object, nil
 }
 
 // outcome is what a put made of its base, by itself.
@@ -39,8 +36,27 @@ func (w *Write) outcome(r *Record) *Object {
 	return &o
 }
 
-// admit refuses what needs no look at the store.
-func (s *Store) admit(w *Write) error {
+// admit makes a write an input, or refuses what needs no look at the store.
+func (r *replica) admit(w *Write) (event, error) {
+	ev := event{write: w}
+	if w.Base != nil {
+		ev.base = w.Base.version
+	}
+	if err := w.check(); err != nil {
+		return event{}, err
+	}
+	if r.cfg.Class(w.Kind) != Durable {
+		return ev, nil
+	}
+	if r.cfg.Fit != nil {
+		if err := r.cfg.Fit(); err != nil {
+			return event{}, fmt.Errorf("%w: %w", ErrReadOnly, err)
+		}
+	}
+	return ev, r.Health()
+}
+
+func (w *Write) check() error {
 	if err := w.Key.check(); err != nil {
 		return err
 	}
@@ -62,15 +78,7 @@ func (s *Store) admit(w *Write) error {
 			return fmt.Errorf("removed finalizer of %d bytes, at most %d: %w", len(name), maxField, ErrTooLarge)
 		}
 	}
-	if s.cfg.Class(w.Kind) != Durable {
-		return nil
-	}
-	if s.cfg.Fit != nil {
-		if err := s.cfg.Fit(); err != nil {
-			return fmt.Errorf("%w: %w", ErrReadOnly, err)
-		}
-	}
-	return s.Health()
+	return nil
 }
 
 func (o Op) String() string {

@@ -1,0 +1,50 @@
+package store
+
+import "time"
+
+// load fills the core and the view from disk.
+func (c *core) load(s *saved, v *view) {
+	c.horizon = s.horizon
+	c.set = grow(s.records)
+	c.loading = true
+	for _, part := range [...]bool{false, true} { // intents first, then what is bound to them
+		for _, r := range s.records {
+			if (r.Part != Intent) == part {
+				c.restore(r)
+			}
+		}
+	}
+	c.loading = false
+	c.out = c.out[:0]
+	for _, k := range c.touched {
+		e := c.entries[k]
+		if o := e.project(); o != nil {
+			v.load(o)
+		}
+		for _, l := range e.lives {
+			if l.dead() {
+				v.dead[l.uid] = struct{}{}
+			}
+		}
+	}
+	v.arrange()
+	c.acted, c.touched = map[Key]bool{}, nil // not cleared: they were as large as the store
+}
+
+// restore takes a record from disk, which is in the set already, and out of the set again where it does not count.
+func (c *core) restore(r *Record) {
+	c.out = c.out[:0]
+	if r.Dot.Actor == c.self {
+		c.counter = max(c.counter, r.Dot.N)
+	}
+	c.clock.observe(r.Stamp)
+	counts := false
+	if r.Part == Intent {
+		counts = c.mergeIntent(time.Time{}, r)
+	} else if l := c.lives[r.UID]; l != nil {
+		counts = c.mergePart(l, r)
+	}
+	if !counts {
+		c.set = c.set.without(r)
+	}
+}

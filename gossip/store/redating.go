@@ -1,0 +1,92 @@
+package store
+
+import (
+	"slices"
+	"time"
+)
+
+// redate mends what a clock that was far ahead did to this node. Its own stamps would stay ahead for as long, and its peers
+// would hold all of them back: its writes would be of no use to anybody for a year. Nobody can have merged such records,
+// so this node writes its own ones anew under the right time, and lets go of those of others, who do the same. An hour
+// ahead is not worth it, for then it may as well be that the clock fell back: such stamps are waited for.
+func (c *core) redate(now time.Time) {
+	if c.clock.last <= stampOf(now.Add(maxLead)) || c.cfg.Fit != nil && c.cfg.Fit() != nil {
+		return
+	}
+	limit := &Record{Stamp: stampOf(now.Add(maxSkew)) + 1}
+	i, _ := c.set.before(limit)
+	var ahead []*Record
+	c.set.slice(i, c.set.size(), func(r *Record) bool { ahead = append(ahead, r); return true })
+	c.clock.last = stampOf(now)
+	if i > 0 {
+		c.clock.observe(c.set.at(i - 1).Stamp)
+	}
+	delete(c.heard, c.self)
+	delete(c.holds, c.self)
+	var written []*Record
+	for _, r := range ahead {
+		l := c.lives[r.UID]
+		if l == nil {
+			continue
+		}
+		c.take(l, r)
+		if r.Dot.Actor != c.self {
+			c.postpone(r)
+			continue
+		}
+		if n := c.rewritten(now, r); n != nil {
+			written = append(written, n)
+		}
+	}
+	for _, r := range written {
+		c.merge(now, r)
+	}
+	for _, r := range ahead {
+		c.touch(r.Key)
+		if l := c.lives[r.UID]; l != nil && len(l.versions) == 0 {
+			c.end(l)
+		}
+	}
+	c.reveal()
+	c.emit(effect{vouched: true})
+	if len(written) > 0 {
+		c.emit(effect{publish: written})
+	}
+}
+
+// take removes one record of a life, and nothing else.
+func (c *core) take(l *life, r *Record) {
+	if r.Part != Intent {
+		l.parts[r.Part] = nil
+	} else if i := slices.Index(l.versions, r); i >= 0 {
+		l.versions = slices.Delete(slices.Clone(l.versions), i, i+1)
+	}
+	c.drop(r)
+}
+
+// rewritten says again what r says, now, and with r in its context.
+func (c *core) rewritten(now time.Time, r *Record) *Record {
+	c.counter++
+	n := &Record{
+		Key: r.Key, Part: r.Part, Op: r.Op, Human: r.Human, UID: r.UID, Root: r.Root, Body: r.Body, head: r.head, raised: r.raised,
+		Dot: Dot{c.self, c.counter}, Stamp: c.clock.next(now, 0), Basis: r.Basis,
+	}
+	if r.Part == Intent {
+		n.context = r.after
+		n.Born = min(r.born(), n.Stamp)
+	}
+	n.Basis.Stamp = min(n.Basis.Stamp, n.Stamp)
+	if err := n.seal(c.cfg.Sign); err != nil {
+		c.cfg.Log.Error("a record from the future could not be written anew, and is lost", "key", r.Key, "error", err)
+		return nil
+	}
+	return n
+}
+
+// outdated reports that a record which was held back is no news: somebody saw it, answers for it and went on.
+func (c *core) outdated(r *Record) bool {
+	l := c.lives[r.UID]
+	return l != nil && r.Part == Intent && slices.ContainsFunc(l.versions, func(v *Record) bool {
+		return v.context.of(r.Dot.Actor).seen >= r.Dot.N && !r.after.humanBeyond(v.after)
+	})
+}

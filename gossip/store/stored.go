@@ -1,0 +1,92 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+)
+
+// What is in the file's buckets (FORMATS.md). Every value carries a CRC-32C of its own: bbolt checks its meta pages only, and a
+// disk that returns other bytes than were written must not go unnoticed. A later version may append to a value; this one
+// keeps what it does not know and reads what it does.
+
+const diskVersion = 1
+
+// marks are the high-water marks that survive a crash. They run ahead of what was used, so that they need not be written
+// at once with every use.
+type marks struct {
+	counter uint64
+	stamp   Stamp
+	rev     Revision
+}
+
+const marksSize = 1 + 3*8
+
+func (m marks) encode(more []byte) []byte {
+	b := binary.BigEndian.AppendUint64([]byte{diskVersion}, m.counter)
+	b = binary.BigEndian.AppendUint64(b, uint64(m.stamp))
+	b = binary.BigEndian.AppendUint64(b, uint64(m.rev))
+	return sealed(append(b, more...))
+}
+
+// decodeMarks also returns what a later version appended.
+func decodeMarks(b []byte) (m marks, more []byte, err error) {
+	v, ok := unsealed(b)
+	if !ok || len(v) < marksSize {
+		return marks{}, nil, fmt.Errorf("%w: high-water marks", errCorrupt)
+	}
+	if v[0] != diskVersion {
+		return marks{}, nil, fmt.Errorf("its format is version %d, this program reads %d", v[0], diskVersion)
+	}
+	m = marks{binary.BigEndian.Uint64(v[1:]), Stamp(binary.BigEndian.Uint64(v[9:])), Revision(binary.BigEndian.Uint64(v[17:]))}
+	return m, bytes.Clone(v[marksSize:]), nil
+}
+
+func (h horizonOf) encode() []byte { return sealed(binary.BigEndian.AppendUint64(nil, uint64(h.at))) }
+
+// decodeHorizon also reads the 8 bytes without a sum of files from before horizons had one.
+func decodeHorizon(kind, b []byte) (Stamp, error) {
+	v, ok := unsealed(b)
+	if len(b) == 8 {
+		v, ok = b, true
+	}
+	if !ok || len(v) < 8 || len(kind) > maxField {
+		return 0, fmt.Errorf("%w: horizon of %.100q", errCorrupt, kind)
+	}
+	return Stamp(binary.BigEndian.Uint64(v)), nil
+}
+
+// sealed appends the sum of b.
+func sealed(b []byte) []byte { return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)) }
+
+func unsealed(b []byte) (v []byte, ok bool) {
+	if len(b) < 4 {
+		return nil, false
+	}
+	v = b[:len(b)-4]
+	return v, crc32.Checksum(v, castagnoli) == binary.BigEndian.Uint32(b[len(v):])
+}
+
+func storedKey(r *Record) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 40), uint64(r.Stamp)), r.hash[:]...)
+}
+
+func storedValue(r *Record) []byte {
+	b := r.appendEnvelope(make([]byte, 4, r.size()+16))
+	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
+	return b
+}
+
+// decodeStored checks the sum over the value and, by the key, the record's own hash.
+func decodeStored(k, v []byte) (*Record, error) {
+	if len(v) < 4 || crc32.Checksum(v[4:], castagnoli) != binary.BigEndian.Uint32(v) {
+		return nil, fmt.Errorf("%w: checksum of record %x", errCorrupt, k)
+	}
+	d := decoder{b: v[4:]}
+	r, err := d.envelope()
+	if err != nil || len(d.b) > 0 || string(storedKey(r)) != string(k) {
+		return nil, fmt.Errorf("%w: record %x", errCorrupt, k)
+	}
+	return r, nil
+}
