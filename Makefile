@@ -13,8 +13,7 @@ LDFLAGS    := -s -w -X github.com/orpheus-mesh/orpheus/node.version=$(VERSION) \
 	-X k8s.io/component-base/version.gitTreeState=clean
 
 PACKAGES := docker.io procps nftables iproute2 util-linux busybox-static redis-server redis-tools conntrack curl ca-certificates
-GOLANGCI := v2.15.0
-LINTER   := .cache/bin/golangci-lint-$(GOLANGCI)
+LINTER   := .cache/bin/golangci-lint
 
 KUBECTL := v1.37.2
 
@@ -77,12 +76,12 @@ lint: $(LINTER)
 	go vet ./...
 	$(LINTER) run ./...
 
-## linter: golangci-lint at the version that this project uses, compiled from the module proxy
+## linter: golangci-lint at the version that .ci/linter names, compiled from source
 linter: $(LINTER)
 
-$(LINTER):
-	GOBIN=$(CURDIR)/.cache/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
-	mv .cache/bin/golangci-lint $@
+$(LINTER): .ci/linter/go.mod .ci/linter/go.sum
+	@mkdir -p $(@D)
+	cd .ci/linter && go build -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 ## lab: three hosts to play with; bin/lab --help says what can be done to them
 lab: build
