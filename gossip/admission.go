@@ -17,9 +17,6 @@ import (
 
 const (
 	helloProtocol = "/orpheus/hello/1"
-	helloTimeout  = 5 * time.Second
-	strangerSpan  = 15 * time.Second // how long a connection may stay without admission: time for a join
-	maxHello      = 16 << 10
 )
 
 // admission remembers which peers showed a valid member certificate. libp2p has proven their peer IDs already, so what was
