@@ -19,7 +19,7 @@ type pendingWrite struct {
 func (c *core) write(now time.Time, ev event) {
 	e := c.entry(ev.write.Key)
 	if e.busy {
-		if len(e.waiting) >= maxWaiting {
+		if len(e.waiting) >= c.limits.waiting {
 			c.refuse(ev, errBusy)
 			return
 		}
@@ -92,11 +92,25 @@ func (c *core) apply(now time.Time, e *entry, ev event, recs []*Record) {
 		if a.obj = last; last == nil {
 			a.obj = ev.write.Base // gossip brought our own delete back before the home's answer
 		}
+	} else if e.project() == nil {
+		a.obj = outlived(ev.write, recs[0]) // and the end of what was put here, too
 	}
 	c.emit(effect{answer: a})
 	if c.cfg.Class(e.key.Kind) != Local {
 		c.emit(effect{publish: recs})
 	}
+}
+
+// outlived is what a put made of an object that somebody else has ended by the time that its home's answer is here: the put
+// was done, and its writer must not take it for undone.
+func outlived(w *Write, r *Record) *Object {
+	alone := entry{key: r.Key, lives: []*life{{uid: r.UID, key: r.Key, versions: []*Record{r}}}}
+	o := alone.project()
+	if o != nil && w.Base != nil {
+		o.Bodies[Status], o.Bodies[Observation] = w.Base.Bodies[Status], w.Base.Bodies[Observation]
+		o.Created = w.Base.Created
+	}
+	return o
 }
 
 // settled goes on with a write after its home spoke or stayed silent.
@@ -127,15 +141,21 @@ func (c *core) settled(now time.Time, p *proposed) {
 	c.resume(now, w.ev.write.Key)
 }
 
-// counts tells that all of these records are here already: the home accepted them, and gossip was quicker than its answer,
-// which got lost.
+// counts tells that all of these records are here already, or what was made of them since: the home accepted them, and
+// gossip was quicker than its answer, which got lost.
 func (c *core) counts(recs []*Record) bool {
 	for _, r := range recs {
-		if _, here := c.set.get(r); !here {
+		if _, here := c.set.get(r); !here && !c.followed(r) {
 			return false
 		}
 	}
 	return true
+}
+
+// followed tells that somebody who had seen r wrote a version that is here.
+func (c *core) followed(r *Record) bool {
+	l := c.lives[r.UID]
+	return l != nil && slices.ContainsFunc(l.versions, func(v *Record) bool { return v.context.of(r.Dot.Actor).seen >= r.Dot.N })
 }
 
 // resume lets the writes go on that waited for a proposal.

@@ -101,7 +101,7 @@ func (c *core) ended(l *life, dead bool) {
 
 func (c *core) mergePart(l *life, r *Record) bool {
 	if l == nil {
-		c.held.add(r)
+		c.held.add(r, c.limits.held)
 		return false
 	}
 	old := l.parts[r.Part]
@@ -143,7 +143,7 @@ func (c *core) drop(r *Record) {
 // postpone keeps a record from the future until it is due. The farthest goes first where there are too many.
 func (c *core) postpone(r *Record) bool {
 	c.early = c.early.with(r)
-	if n := c.early.size(); n > maxEarly {
+	if n := c.early.size(); n > c.limits.early {
 		c.early = c.early.without(c.early.at(n - 1))
 	}
 	return false
@@ -169,7 +169,7 @@ type holding struct {
 
 func newHolding() holding { return holding{byLife: map[UID][]*Record{}} }
 
-func (h *holding) add(r *Record) {
+func (h *holding) add(r *Record, most int) {
 	mine := h.byLife[r.UID]
 	for i, o := range mine {
 		if o.Part != r.Part {
@@ -186,7 +186,7 @@ func (h *holding) add(r *Record) {
 	h.byLife[r.UID] = append(mine, r)
 	h.order = append(h.order, r)
 	h.bytes += r.size()
-	for len(h.order) > maxHeld || h.bytes > maxHeldBytes {
+	for len(h.order) > most || h.bytes > maxHeldBytes {
 		oldest := h.order[0]
 		left := slices.DeleteFunc(slices.Clone(h.byLife[oldest.UID]), func(o *Record) bool { return o == oldest })
 		if h.byLife[oldest.UID] = left; len(left) == 0 {

@@ -250,6 +250,12 @@ func (r *replica) reply(a answer) {
 	if a.obj == nil && a.err == nil {
 		a.obj, _ = r.view.get(a.key)
 	}
+	if a.obj != nil && a.obj.Rev == 0 { // never shown: it was ended before
+		shown := *a.obj
+		_, shown.Rev = r.view.get(a.key)
+		shown.Created = max(shown.Created, 1)
+		a.obj = &shown
+	}
 	r.out = append(r.out, Action{Reply: &Reply{a.id, a.obj, a.err, a.verdict, a.current}})
 }
 
