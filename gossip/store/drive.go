@@ -201,8 +201,8 @@ func (r *Replica) Objects(kind string) []*Object {
 func (r *Replica) Dump() []string {
 	var out []string
 	r.core.set.all(func(x *Record) bool {
-		out = append(out, fmt.Sprintf("%x %v %s part %d %s human %v uid %.8s born %d head %+v raised %d ctx %v %.40q",
-			x.hash[:4], x.Dot, x.Key, x.Part, x.Op, x.Human, x.UID, x.born()>>16, x.head, x.raised, x.context, x.Body))
+		out = append(out, fmt.Sprintf("%x %v %s part %d %s human %v uid %.8s born %d head %+v raised %d/%d ctx %v %.40q",
+			x.hash[:4], x.Dot, x.Key, x.Part, x.Op, x.Human, x.UID, x.born()>>16, x.head, x.raised, x.wrote, x.context, x.Body))
 		return true
 	})
 	return out

@@ -23,7 +23,7 @@ func (c *core) receive(now time.Time, ev event) {
 // merge takes one record in and reports whether it counts now. The caller reveals.
 func (c *core) merge(now time.Time, r *Record) bool {
 	if r.Dot.Actor == c.self {
-		c.counter = max(c.counter, r.Dot.N) // ours come back after our disk was lost
+		c.recall(r.Dot.N)
 	} else if early(now, r.Stamp) {
 		return c.postpone(r)
 	}
@@ -51,6 +51,13 @@ func (c *core) merge(now time.Time, r *Record) bool {
 		return c.mergeIntent(now, r)
 	}
 	return c.mergePart(l, r)
+}
+
+// recall goes on counting behind a dot of ours that comes back after our disk was lost, and behind all that may still come.
+func (c *core) recall(n uint64) {
+	if n > c.counter {
+		c.counter = n + markAhead
+	}
 }
 
 func (c *core) mergeIntent(now time.Time, r *Record) bool {

@@ -65,7 +65,7 @@ func (r *replica) start(cfg Config, s *saved, now time.Time) *batch {
 	r.core = newCore(&r.cfg)
 	r.view = newView(max(Revision(max(now.UnixMicro(), 1)), s.marks.rev+1))
 	r.core.counter = max(uint64(max(now.UnixMicro(), 1)), s.marks.counter)
-	r.core.clock.last = s.marks.stamp
+	r.core.clock.last, r.core.forgetful = s.marks.stamp, cfg.Forgetful
 	r.core.load(s, r.view)
 	r.known.Store(&fixed{r.core.set, r.core.hello()})
 	r.marks = r.ahead()

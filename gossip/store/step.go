@@ -100,10 +100,12 @@ type core struct {
 	pending map[uint64]*pendingWrite
 	swept   time.Time
 	limits  limits
-	loading bool // from disk: what is kept is in the set already
-	out     []effect
-	acted   map[Key]bool // entries to show at the end of the step; ordered by touched
-	touched []Key
+	// forgetful: this disk was lost, or is an old copy, and no peer has told yet what was forgotten.
+	forgetful bool
+	loading   bool // from disk: what is kept is in the set already
+	out       []effect
+	acted     map[Key]bool // entries to show at the end of the step; ordered by touched
+	touched   []Key
 }
 
 // limits are the core's bounds; a simulator has narrower ones.

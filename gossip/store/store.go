@@ -48,6 +48,8 @@ func Open(cfg Config) (*Store, error) {
 	}
 	if quarantined == "" {
 		quarantined = movedAside(cfg.Dir)
+	} else {
+		cfg.Forgetful = true
 	}
 	st := &Store{
 		log: cfg.Log, disk: d, quarantined: quarantined,
