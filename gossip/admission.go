@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type admission struct {
 	own       certificate
 	log       *slog.Logger
 	admitted  func(peer.ID, claim) // called after each hello that succeeded; must not block
+	evicted   func(peer.ID) bool
 
 	mu    sync.Mutex // guards peers
 	peers map[peer.ID]*standing
@@ -42,12 +44,12 @@ type standing struct {
 	known chan struct{} // closed once the certificate was seen
 }
 
-func newAdmission(keys Keys, own certificate, log *slog.Logger, admitted func(peer.ID, claim)) (*admission, error) {
+func newAdmission(keys Keys, own certificate, log *slog.Logger, evicted func(peer.ID) bool, admitted func(peer.ID, claim)) (*admission, error) {
 	ca, err := keys.authority()
 	if err != nil {
 		return nil, err
 	}
-	return &admission{mesh: keys.MeshID, authority: ca, own: own, log: log, admitted: admitted,
+	return &admission{mesh: keys.MeshID, authority: ca, own: own, log: log, admitted: admitted, evicted: evicted,
 		peers: make(map[peer.ID]*standing)}, nil
 }
 
@@ -87,6 +89,13 @@ func (a *admission) forget(id peer.ID) {
 	}
 }
 
+// expel forgets one that was admitted.
+func (a *admission) expel(id peer.ID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.peers, id)
+}
+
 // wait blocks until the peer is admitted, or returns why it is not.
 func (a *admission) wait(ctx context.Context, id peer.ID) error {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
@@ -103,6 +112,9 @@ func (a *admission) admit(id peer.ID, c certificate) error {
 	cl, err := c.admits(a.authority, a.mesh, id)
 	if err != nil {
 		return err
+	}
+	if a.evicted(id) {
+		return fmt.Errorf("%w: %w", errNotAdmitted, errEvicted)
 	}
 	s := a.standing(id)
 	a.mu.Lock()
@@ -136,6 +148,9 @@ func (a *admission) greet(ctx context.Context, h host.Host, id peer.ID) error {
 		_ = s.Reset()
 		return fmt.Errorf("read hello of %s: %w", id, err)
 	}
+	if _, err := theirs.admits(a.authority, a.mesh, id); err == nil && theirs.Refused == refusedEvicted {
+		return errEvicted // in a member's own words
+	}
 	return a.admit(id, theirs)
 }
 
@@ -151,8 +166,14 @@ func (a *admission) answer(s network.Stream) {
 	if err == nil {
 		err = a.admit(id, theirs)
 	}
-	if err == nil {
-		err = writeMessage(s, a.own)
+	reply := a.own
+	if errors.Is(err, errEvicted) {
+		reply.Refused = refusedEvicted // it was a member, and should know
+		_ = writeMessage(s, reply)
+		_ = s.CloseWrite()
+		_, _ = io.Copy(io.Discard, io.LimitReader(s, 1)) // until it has read that, or the deadline
+	} else if err == nil {
+		err = writeMessage(s, reply)
 	}
 	if err != nil {
 		_ = s.Reset()

@@ -20,7 +20,10 @@ const certificateFile = "member.cert"
 type certificate struct {
 	Claim     []byte `json:"claim"` // claim as JSON: the exact signed bytes
 	Signature []byte `json:"signature"`
+	Refused   string `json:"refused,omitempty"` // in a hello: why the other one is not admitted
 }
+
+const refusedEvicted = "evicted"
 
 type claim struct {
 	Mesh     string `json:"mesh"`

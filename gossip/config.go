@@ -51,6 +51,14 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// storeDir is where the replica lives.
+func (c Config) storeDir() string {
+	if c.Store.Dir != "" {
+		return c.Store.Dir
+	}
+	return c.path("store")
+}
+
 func (c Config) path(name string) string { return filepath.Join(c.Dir, name) }
 
 // advertised is the address and port that peers dial.

@@ -19,6 +19,7 @@ import (
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/libp2p/go-libp2p/x/rate"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
 )
@@ -144,5 +145,18 @@ func resourceManager() (network.ResourceManager, error) {
 	// Many members may share one address behind a NAT; libp2p's default allows 8 connections from one.
 	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(base)), rcmgr.WithLimitPerSubnet(
 		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 512}},
-		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: 512}}))
+		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: 512}}), rcmgr.WithConnRateLimiters(connRates()))
+}
+
+// connRates bounds how many connections begin from or to one address in a second. libp2p counts those that we dial against the
+// same bucket, and by default fills it with one in five seconds: the redials of a dead member used that up, and its host was
+// refused when it came back or joined anew.
+func connRates() *rate.Limiter {
+	each := rate.Limit{RPS: 20, Burst: 200}
+	loopback := []rate.PrefixLimit{{Prefix: netip.MustParsePrefix("127.0.0.0/8")}, {Prefix: netip.MustParsePrefix("::1/128")}} // without bound
+	return &rate.Limiter{NetworkPrefixLimits: loopback, SubnetRateLimiter: rate.SubnetLimiter{
+		IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: each}},
+		IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: each}},
+		GracePeriod:      time.Minute,
+	}}
 }

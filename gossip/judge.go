@@ -17,7 +17,9 @@ import (
 //	  │     serf says failed AND │   │ answered (serf not yet), or
 //	  │     no answer for 2.5 s, │   │ serf has it alive again
 //	  │     ≥ 4 checks sent      ▼   │        │
-//	  └───────────────────────  Failed ───────┘         goodbye ──► Left ──► Alive (it came back)
+//	  └───────────────────────  Failed ───────┘         goodbye ──► Left ──► Alive (it came back and answered)
+//
+// A goodbye is one that the peer said to us; where serf alone tells of it, the peer must have been as silent as a dead one.
 //
 // Silence is counted from the first check without an answer and in this node's waking time: while this process was frozen,
 // nobody was silent. A pause over 1 s voids what was pending and gives every peer a fresh period.
@@ -42,6 +44,7 @@ type suspect struct {
 	silence    time.Duration // waking time when the first check without an answer was sent
 	checks     int           // sent since then
 	next       time.Duration // waking time of the next check
+	gone       bool          // it said goodbye to us, or was superseded or evicted: not serf's word
 	excused    time.Duration // waking time until which it may be silent: it said that it restarts
 	lost       time.Time     // when it was last seen to go from Alive to anything else but Left
 	introduced bool          // was Alive once in this life of ours
@@ -141,7 +144,8 @@ func (j *judge) Step(now time.Time, e evidence) verdicts {
 		}
 	case departed:
 		if e.peer != j.self {
-			j.peer(e.peer, now).serf = hintLeft
+			p := j.peer(e.peer, now)
+			p.serf, p.gone = hintLeft, true
 		}
 	}
 	v.changed = j.review(now)
@@ -180,6 +184,7 @@ func (j *judge) peer(id ID, now time.Time) *suspect {
 
 func (p *suspect) answered(awake, pace time.Duration) {
 	p.silent, p.checks = false, 0
+	p.gone = p.gone && p.serf != hintAlive // before, it was what was under way when it said goodbye
 	if awake > p.excused-excuse+lastWords {
 		p.excused = 0
 	}
@@ -194,6 +199,9 @@ func (p *suspect) hinted(h hint, awake time.Duration) {
 		return // serf lets go of one that left; it did not crash
 	}
 	p.serf = h
+	if p.state == Left { // serf's word alone brings nobody back
+		p.silent, p.silence, p.checks = true, awake, 0
+	}
 	p.next = min(p.next, awake) // look for ourselves at once
 }
 
@@ -201,7 +209,7 @@ func (p *suspect) hinted(h hint, awake time.Duration) {
 func (j *judge) due() []ID {
 	var out []ID
 	for id, p := range j.peers {
-		if p.state == Left || p.state == Failed && p.serf != hintAlive {
+		if (p.state == Left || p.state == Failed) && p.serf != hintAlive {
 			continue // the redialer looks after those
 		}
 		doubt := p.silent && j.awake-p.silence >= doubtAfter
@@ -270,14 +278,17 @@ func (j *judge) verdict(p *suspect) State {
 	if j.slowNow() {
 		patience *= 2
 	}
+	dead := silence >= patience && p.checks >= failChecks && j.awake >= p.excused
 	switch {
-	case p.serf == hintLeft:
+	case p.gone, p.state == Left && p.serf == hintLeft:
 		return Left
 	case p.state == Alive && j.awake < p.excused-(excuse-benefit):
 		return Alive
 	case p.state == Failed && p.serf != hintAlive && (p.silent || p.checks > 0):
 		return Failed
-	case p.serf != hintAlive && silence >= patience && p.checks >= failChecks && j.awake >= p.excused:
+	case p.serf == hintLeft && dead:
+		return Left
+	case p.serf != hintAlive && dead:
 		return Failed
 	case p.serf != hintAlive || silence >= suspectAfter:
 		return Suspect

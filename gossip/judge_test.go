@@ -260,15 +260,48 @@ func TestJudgeFarewellAndReturn(t *testing.T) {
 		b.run(time.Second)
 		b.want("b", Alive)
 
-		b.step(hinted{"b", hintLeft})
+		b.step(departed{"b"})
 		b.want("b", Left)
+		b.answers = dead
 		b.run(time.Minute)
 		b.want("b", Left)
 		b.step(hinted{"b", hintFailed}) // serf's way of forgetting one that left
 		b.want("b", Left)
+		b.answers = func(ID, time.Duration) (time.Duration, bool) { return 0, true }
 		b.step(hinted{"b", hintAlive})
 		b.run(time.Second)
 		b.want("b", Alive)
+	})
+}
+
+// Whoever holds serf's key can make serf say anything: that alone neither sends a member away nor brings one back.
+func TestJudgeSerfAloneNeitherSendsAwayNorBringsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "b", "c")
+		for _, h := range []hint{hintLeft, hintFailed} {
+			b.step(hinted{"b", h})
+			b.run(time.Minute)
+			b.want("b", Suspect) // it answers us
+			b.step(hinted{"b", hintAlive})
+			b.run(time.Second)
+			b.want("b", Alive)
+		}
+		b.answers = dead
+		b.step(hinted{"b", hintLeft})
+		b.run(10 * time.Second)
+		b.want("b", Left) // and here it does not: its goodbye to us was lost
+		b.step(departed{"c"})
+		b.log = nil
+		b.step(hinted{"b", hintAlive})
+		b.step(hinted{"c", hintAlive})
+		b.run(time.Minute)
+		b.want("b", Suspect)
+		b.want("c", Left)
+		for _, l := range b.log {
+			if l == "b alive" || l == "c alive" || l == "c suspect" {
+				t.Errorf("serf alone made it so: %v", b.log)
+			}
+		}
 	})
 }
 

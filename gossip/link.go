@@ -3,12 +3,14 @@ package gossip
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/memberlist"
 	hserf "github.com/hashicorp/serf/serf"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/event"
@@ -22,21 +24,23 @@ import (
 // link is everything of a running mesh that talks: the libp2p host behind its gate, serf, gossipsub. It lives as long as
 // Run.
 type link struct {
-	mesh      *Mesh
-	ctx       context.Context // ends with Run
-	host      host.Host
-	ports     io.Closer // the UDP sockets, which outlive the host
-	gate      *gate
-	admission *admission
-	packets   *packets
-	serf      *hserf.Serf
-	events    chan hserf.Event
-	evidence  chan evidence
-	spread    *spread
-	nudge     event.Emitter
-	rejected  atomic.Uint64 // poisonous gossip
-	serving   chan struct{} // reconciliations that we serve
-	ushering  chan struct{} // joins under way
+	mesh        *Mesh
+	ctx         context.Context // ends with Run
+	host        host.Host
+	ports       io.Closer // the UDP sockets, which outlive the host
+	gate        *gate
+	admission   *admission
+	packets     *packets
+	serf        *hserf.Serf
+	events      chan hserf.Event
+	evidence    chan evidence
+	spread      *spread
+	nudge       event.Emitter
+	rejected    atomic.Uint64 // poisonous gossip
+	serving     chan struct{} // reconciliations that we serve
+	ushering    chan struct{} // joins under way
+	introducing chan struct{} // dials to whom serf alone knows
+	ring        *memberlist.Keyring
 
 	mu    sync.Mutex // guards ended against work.Add
 	ended bool
@@ -67,13 +71,14 @@ func (n *link) do(f func()) {
 
 func (m *Mesh) connect(ctx context.Context) (_ *link, err error) {
 	n := &link{mesh: m, ctx: ctx, events: make(chan hserf.Event, 1024), evidence: make(chan evidence, 1024),
-		serving: make(chan struct{}, maxServed), ushering: make(chan struct{}, maxUshered)}
+		serving: make(chan struct{}, maxServed), ushering: make(chan struct{}, maxUshered),
+		introducing: make(chan struct{}, maxIntroduced)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.end())
 		}
 	}()
-	if n.admission, err = newAdmission(m.keys, m.cert, m.log, n.admitted); err != nil {
+	if n.admission, err = newAdmission(m.keys, m.cert, m.log, func(id peer.ID) bool { return m.Evicted(ID(id.String())) }, n.admitted); err != nil {
 		return nil, err
 	}
 	h, udp, ports, err := newHost(m.cfg, m.self, m.advertise)
@@ -92,7 +97,10 @@ func (m *Mesh) connect(ctx context.Context) (_ *link, err error) {
 	n.host.SetStreamHandler(joinProtocol, n.usher)
 	n.gate.SetStreamHandler(serfProtocol, func(s network.Stream) { n.packets.accept(ctx, s) })
 	n.gate.SetStreamHandler(checkProtocol, n.answerCheck)
-	if n.serf, err = newSerf(m.cfg, m.keys, m.self.ID(), n.packets, n.events); err != nil {
+	if n.ring, err = memberlist.NewKeyring(m.keys.Gossip, m.keys.Gossip[0]); err != nil {
+		return nil, fmt.Errorf("start serf: gossip keys: %w", err)
+	}
+	if n.serf, err = newSerf(m.cfg, n.ring, m.self.ID(), n.packets, n.events); err != nil {
 		return nil, err
 	}
 	if n.spread, err = newSpread(ctx, n); err != nil {
@@ -129,7 +137,11 @@ func (n *link) connected(_ network.Network, c network.Conn) {
 	id := c.RemotePeer()
 	n.do(func() {
 		if c.Stat().Direction == network.DirOutbound {
-			if err := n.admission.greet(n.ctx, n.host, id); err != nil {
+			err := n.admission.greet(n.ctx, n.host, id)
+			if errors.Is(err, errEvicted) && !n.mesh.banished.Swap(true) {
+				n.mesh.log.Error("the mesh refuses this server", "peer", id, "error", errEvicted)
+			}
+			if err != nil {
 				n.mesh.log.Debug("hello failed", "peer", id, "addr", c.RemoteMultiaddr(), "error", err)
 				_ = c.Close()
 			}

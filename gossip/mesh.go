@@ -31,6 +31,8 @@ type Mesh struct {
 	ready     chan struct{}
 	readyOnce sync.Once
 	behind    chan ID // peers to reconcile with soon
+	evictions evictions
+	banished  atomic.Bool // a member told us that we were evicted
 
 	view atomic.Pointer[view] // what Members, Home, Slow and Hold answer from
 
@@ -64,6 +66,7 @@ func Open(cfg Config) (*Mesh, error) {
 	if m.store, err = store.Open(m.storeConfig()); err != nil {
 		return nil, fmt.Errorf("open mesh: %w", err)
 	}
+	m.refreshEvictions()
 	return m, nil
 }
 

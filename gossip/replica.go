@@ -13,9 +13,7 @@ const proposeProtocol = "/orpheus/propose/1"
 // storeConfig lends the store what it needs of the mesh.
 func (m *Mesh) storeConfig() store.Config {
 	c := m.cfg.Store
-	if c.Dir == "" {
-		c.Dir = m.cfg.path("store")
-	}
+	c.Dir = m.cfg.storeDir()
 	c.Self = string(m.self.ID())
 	c.Sign = m.self.key.Sign
 	c.Verify = verify

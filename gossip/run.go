@@ -13,10 +13,12 @@ import (
 )
 
 const (
-	judgeEvery  = 100 * time.Millisecond
-	maxPending  = 12 // checks under way to one peer
-	readyWithin = 2 * time.Second
-	sweepEvery  = time.Hour
+	judgeEvery    = 100 * time.Millisecond
+	maxPending    = 12   // checks under way to one peer
+	maxUnmet      = 1024 // of whom serf alone speaks
+	maxIntroduced = 16   // of them dialed at the same time
+	readyWithin   = 2 * time.Second
+	sweepEvery    = time.Hour
 )
 
 // Run connects this server to the mesh and drives everything, the store included, until ctx ends (nil) or something fails
@@ -36,6 +38,7 @@ func (m *Mesh) Run(ctx context.Context) error {
 	group.Go(func() error { return n.repairing(running) })
 	group.Go(func() error { return n.spread.run(running) })
 	group.Go(func() error { return n.housekeeping(running) })
+	group.Go(func() error { return n.banning(running) })
 	if m.cfg.MDNS {
 		group.Go(func() error { return n.looking(running) })
 	}
@@ -85,7 +88,7 @@ func (m *Mesh) hasLeft() bool {
 func (n *link) judging(ctx context.Context) error {
 	m := n.mesh
 	j := newJudge(m.self.ID(), time.Now())
-	pending := newPending()
+	pending, unmet := newPending(), make(map[ID]serfMember)
 	n.recall(j)
 	m.repaint(j)
 	ticker := time.NewTicker(judgeEvery)
@@ -99,10 +102,16 @@ func (n *link) judging(ctx context.Context) error {
 			e = tick{score: n.serf.Memberlist().GetHealthScore()}
 		case e = <-n.evidence:
 		case raw := <-n.events:
-			n.serfSays(j, raw)
+			n.serfSays(j, unmet, raw)
 			continue
 		}
 		n.conclude(j, pending, j.Step(time.Now(), e))
+		if e, ok := e.(met); ok { // what serf said of it before it proved to be a member
+			if s, ok := unmet[e.peer]; ok {
+				delete(unmet, e.peer)
+				n.hinted(j, s)
+			}
+		}
 	}
 }
 
@@ -118,8 +127,15 @@ func (n *link) recall(j *judge) {
 	}
 }
 
-// serfSays translates serf's events to hints.
-func (n *link) serfSays(j *judge, raw hserf.Event) {
+// serfMember is what serf says of one member.
+type serfMember struct {
+	known
+	hint hint
+}
+
+// serfSays translates serf's events to hints. Whoever holds serf's key can make it say anything, so a member is somebody who
+// showed a certificate: one that serf alone knows is dialed, and not spoken of until it has.
+func (n *link) serfSays(j *judge, unmet map[ID]serfMember, raw hserf.Event) {
 	e, ok := raw.(hserf.MemberEvent)
 	if !ok {
 		return
@@ -130,16 +146,49 @@ func (n *link) serfSays(j *judge, raw hserf.Event) {
 		return
 	}
 	for _, member := range e.Members {
-		if ID(member.Name) == n.mesh.self.ID() {
+		k, ok := memberOf(member)
+		if k.ID == n.mesh.self.ID() || n.mesh.Evicted(k.ID) || !ok && hint == hintAlive {
 			continue
 		}
-		if k, ok := memberOf(member); ok && hint == hintAlive {
-			n.mesh.book.learn(k)
-			n.place(k.ID, k.Addr)
-		}
 		n.mesh.log.Debug("serf hints", "peer", member.Name, "event", e.Type.String())
-		n.conclude(j, nil, j.Step(time.Now(), hinted{ID(member.Name), hint}))
+		k.Name = "" // the certificate says it
+		s := serfMember{k, hint}
+		if _, ok := n.mesh.book.get(k.ID); ok {
+			n.hinted(j, s)
+		} else if len(unmet) < maxUnmet || unmet[k.ID].ID != "" {
+			unmet[k.ID] = s
+			n.introduce(k, hint)
+		}
 	}
+}
+
+// hinted hands the judge what serf says of a member that is known.
+func (n *link) hinted(j *judge, s serfMember) {
+	if s.hint == hintAlive {
+		n.mesh.book.learn(s.known)
+		n.place(s.ID, s.Addr)
+	}
+	n.conclude(j, nil, j.Step(time.Now(), hinted{s.ID, s.hint}))
+}
+
+// introduce dials somebody whom serf alone knows; the hello does the rest.
+func (n *link) introduce(k known, h hint) {
+	if h != hintAlive {
+		return
+	}
+	select {
+	case n.introducing <- struct{}{}:
+	default:
+		return // it dials us itself: it learned of us when it joined
+	}
+	n.do(func() {
+		defer func() { <-n.introducing }()
+		ctx, cancel := context.WithTimeout(n.ctx, redialTimeout)
+		defer cancel()
+		if err := n.reach(ctx, k); err != nil {
+			n.mesh.log.Debug("somebody whom serf knows does not prove to be a member", "peer", k.ID, "addr", k.Addr, "error", err)
+		}
+	})
 }
 
 // conclude carries out what the judge decided.
@@ -233,6 +282,7 @@ func (n *link) housekeeping(ctx context.Context) error {
 				m.wake()
 			}
 			held = now
+			n.guardKeys()
 		case <-sweep.C:
 			if err := sweepTokens(ctx, m.store, m.mine, time.Now()); err != nil {
 				m.log.Debug("could not sweep old tokens", "error", err)

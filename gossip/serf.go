@@ -6,6 +6,7 @@ import (
 	"log"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -31,11 +32,7 @@ const (
 	tagZone   = "z"
 )
 
-func newSerf(cfg Config, keys Keys, self ID, transport *packets, events chan<- serf.Event) (*serf.Serf, error) {
-	ring, err := memberlist.NewKeyring(keys.Gossip, keys.Gossip[0])
-	if err != nil {
-		return nil, fmt.Errorf("start serf: gossip keys: %w", err)
-	}
+func newSerf(cfg Config, ring *memberlist.Keyring, self ID, transport *packets, events chan<- serf.Event) (*serf.Serf, error) {
 	quiet := log.New(&serfLog{log: cfg.Log}, "", 0)
 	c := serf.DefaultConfig()
 	c.NodeName = string(self)
@@ -93,4 +90,20 @@ type serfLog struct{ log *slog.Logger }
 func (w *serfLog) Write(line []byte) (int, error) {
 	w.log.Debug("serf", "line", string(bytes.TrimSpace(line)))
 	return len(line), nil
+}
+
+// guardKeys undoes what serf's own key queries did to the ring: whoever holds one key could install another and remove ours.
+// The keys of a mesh are those in its file.
+func (n *link) guardKeys() {
+	ours := n.mesh.keys.Gossip
+	for _, k := range ours {
+		_ = n.ring.AddKey(k) // of 32 bytes, as was checked
+	}
+	_ = n.ring.UseKey(ours[0])
+	for _, k := range n.ring.GetKeys() {
+		if !slices.ContainsFunc(ours, func(o []byte) bool { return bytes.Equal(o, k) }) {
+			_ = n.ring.RemoveKey(k)
+			n.mesh.log.Warn("somebody who holds the gossip key installed another; it was removed")
+		}
+	}
 }

@@ -89,6 +89,9 @@ func (n *link) consider(ctx context.Context, id ID, plea joinPlea) (joinAnswer, 
 	if plea.Name == "" || len(plea.Name) > 253 {
 		return joinAnswer{}, fmt.Errorf("its host name has %d bytes instead of 1 to 253", len(plea.Name))
 	}
+	if m.Evicted(id) {
+		return joinAnswer{}, errEvicted
+	}
 	for _, p := range m.Members() {
 		if p.Name == plea.Name && p.ID != id && (p.State == Alive || p.State == Suspect) {
 			return joinAnswer{}, ErrNameTaken

@@ -60,11 +60,18 @@ func residentBytes() int64 {
 
 // Members lists the servers as this one sees them.
 func (s *server) Members(context.Context) []control.Member {
-	self := s.mesh.Self().ID
 	var out []control.Member
 	for _, m := range s.mesh.Members() {
-		out = append(out, control.Member{ID: string(m.ID), Name: m.Name, Address: m.Addr.Addr().String(), Region: m.Region,
-			Zone: m.Zone, State: m.State.String(), Since: m.Since, Self: m.ID == self})
+		out = append(out, s.memberOf(m))
+	}
+	return out
+}
+
+func (s *server) memberOf(m gossip.Member) control.Member {
+	out := control.Member{ID: string(m.ID), Name: m.Name, Address: m.Addr.Addr().String(), Region: m.Region,
+		Zone: m.Zone, State: m.State.String(), Since: m.Since, Self: m.ID == s.mesh.Self().ID}
+	if s.mesh.Evicted(m.ID) {
+		out.State = "evicted"
 	}
 	return out
 }

@@ -37,6 +37,7 @@ type keyring struct {
 
 const (
 	keyringProtocol = "/orpheus/keyring/1"
+	keyringFile     = "keyring.json"
 	keyBytes        = 32
 	keyTimeout      = 5 * time.Second
 )
@@ -60,7 +61,7 @@ func keyID(key []byte) string {
 }
 
 func openKeyring(mesh *gossip.Mesh, dir string, use func([][]byte) error, log *slog.Logger) (*keyring, error) {
-	k := &keyring{mesh: mesh, file: filepath.Join(dir, "keyring.json"), use: use, log: log, keys: map[string][]byte{}}
+	k := &keyring{mesh: mesh, file: filepath.Join(dir, keyringFile), use: use, log: log, keys: map[string][]byte{}}
 	for _, key := range mesh.Keys().Secrets {
 		k.keys[keyID(key)] = key
 	}
@@ -108,12 +109,7 @@ func (k *keyring) add(key []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.keys[keyID(key)] = key
-	all := make([][]byte, 0, len(k.keys))
-	for _, key := range k.keys {
-		all = append(all, key)
-	}
-	slices.SortFunc(all, bytes.Compare)
-	b, err := json.Marshal(all)
+	b, err := json.Marshal(k.sorted())
 	if err != nil {
 		return err
 	}
@@ -121,6 +117,16 @@ func (k *keyring) add(key []byte) error {
 		return fmt.Errorf("keep the keys of secrets: %w", err)
 	}
 	return nil
+}
+
+// sorted is asked with k.mu held.
+func (k *keyring) sorted() [][]byte { return slices.SortedFunc(maps.Values(k.keys), bytes.Compare) }
+
+// all are the keys that this server has.
+func (k *keyring) all() [][]byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.sorted()
 }
 
 // order is the ring as the replica has it: the encrypting key first, behind them keys that only this server knows. Keys that

@@ -91,7 +91,7 @@ func meshConfig(cfg Config, log *slog.Logger) (gossip.Config, error) {
 		return gossip.Config{}, err
 	}
 	return gossip.Config{
-		Dir: filepath.Join(cfg.DataDir, "mesh"), Name: cfg.Name, Listen: netip.MustParseAddrPort(cfg.Listen), Advertise: addr,
+		Dir: meshDir(cfg), Name: cfg.Name, Listen: netip.MustParseAddrPort(cfg.Listen), Advertise: addr,
 		Region: cfg.Region, Zone: cfg.Zone, MDNS: cfg.MDNS, Store: store.Config{Class: api.Class}, Log: log.With("room", "gossip"),
 	}, nil
 }

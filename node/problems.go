@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,6 +31,16 @@ func (s *server) problems(ctx context.Context) (out []control.Problem) {
 	add("replica", s.mesh.Store().Health(), "free space on the data directory or repair its disk; reads and running pods go on")
 	if name := s.mesh.Store().Quarantined(); name != "" {
 		add("replica", fmt.Errorf("the database was corrupt and lies in %s; it was rebuilt from peers", name), "check the disk; pods here that the mesh does not know keep running until you remove that file and restart the daemon")
+	}
+	for _, p := range s.mesh.Store().Poisoned() {
+		add("replica", fmt.Errorf("the daemon died %d time(s) while it merged the record %.16s, which it skips until %s", p.Times, p.Hash, p.Until.Format(time.RFC3339)),
+			"report it with the daemon's last words; the others may have the record, this server does not")
+	}
+	if lost, err := s.mesh.Store().Lost(ctx); err == nil && len(lost) > 0 {
+		add("objects", fmt.Errorf("%d record(s) are in lost-and-found", len(lost)), "see `orpheus lost-and-found`, then admit or drop them")
+	}
+	if s.mesh.Banished() {
+		add("mesh", errors.New("a person evicted this server: the others refuse it"), "stop the daemon, empty "+s.cfg.DataDir+" and join again with a new token (`orpheus up --join TOKEN`)")
 	}
 	if hold, why := s.mesh.Hold(); hold {
 		add("mesh", fmt.Errorf("%s", why), "check this server's link; decisions about others wait meanwhile")

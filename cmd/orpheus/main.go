@@ -35,6 +35,6 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	settings(cmd)
-	cmd.AddCommand(up(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), secrets(), version())
+	cmd.AddCommand(up(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), lostAndFound(), backup(), restore(), secrets(), version())
 	return cmd
 }

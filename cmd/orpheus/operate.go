@@ -36,7 +36,7 @@ func token() *cobra.Command {
 }
 
 func members() *cobra.Command {
-	return &cobra.Command{Use: "members", Short: "The servers of the mesh, as this one sees them", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "members", Short: "The servers of the mesh, as this one sees them", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ms, err := daemon(cmd).Members(cmd.Context())
 			if err != nil {
@@ -52,6 +52,24 @@ func members() *cobra.Command {
 				}
 			})
 		}}
+	cmd.AddCommand(evict())
+	return cmd
+}
+
+func evict() *cobra.Command {
+	cmd := &cobra.Command{Use: "evict NAME", Short: "Declare that a server will not come back: the mesh refuses it from then on", Args: cobra.ExactArgs(1),
+		Long: `Declare that the server NAME (its host name or its ID) will not come back. Every server refuses that identity from then on, and
+nobody keeps deletions for it any longer. This cannot be taken back: the host joins again with an empty data directory and a
+new token. What it ran is replaced as after any loss; for pods that are pinned to it see "orpheus fence".`}
+	force := cmd.Flags().Bool("force", false, "also if it is in sight")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		m, err := daemon(cmd).Evict(cmd.Context(), args[0], *force)
+		if err == nil {
+			fmt.Fprintf(cmd.OutOrStdout(), "server %s (%s) evicted\n", m.Name, m.ID)
+		}
+		return err
+	}
+	return cmd
 }
 
 func status() *cobra.Command {

@@ -140,3 +140,8 @@ func daemon(cmd *cobra.Command) *control.Client {
 	}
 	return control.Dial(node.Socket(dir))
 }
+
+// hideBut keeps a server's settings usable in a command whose help they would drown.
+func hideBut(shown string) func(*pflag.Flag) {
+	return func(f *pflag.Flag) { f.Hidden = f.Name != shown && f.Name != "help" }
+}

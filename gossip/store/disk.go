@@ -15,12 +15,13 @@ import (
 )
 
 var (
-	bucketRecords = []byte("records") // stamp (8 B, big endian) + hash (32 B) -> crc32c (4 B) + envelope
-	bucketLost    = []byte("lost")    // likewise: records from before the horizon
-	bucketHorizon = []byte("horizon") // kind -> stamp
-	bucketMeta    = []byte("meta")
-	metaMarks     = []byte("marks") // version (1 B), dot counter, stamp, revision (8 B each): none of them may fall
-	castagnoli    = crc32.MakeTable(crc32.Castagnoli)
+	bucketRecords  = []byte("records") // stamp (8 B, big endian) + hash (32 B) -> crc32c (4 B) + envelope
+	bucketLost     = []byte("lost")    // likewise: records from before the horizon
+	bucketHorizon  = []byte("horizon") // kind -> stamp
+	bucketMeta     = []byte("meta")
+	bucketSalvaged = []byte("salvaged") // likewise: records read out of a damaged file; missing where there are none
+	metaMarks      = []byte("marks")    // version (1 B), dot counter, stamp, revision (8 B each): none of them may fall
+	castagnoli     = crc32.MakeTable(crc32.Castagnoli)
 )
 
 // errCorrupt marks what only moving the file aside can mend.
@@ -44,6 +45,7 @@ type saved struct {
 type batch struct {
 	ops     []diskOp // in order
 	lose    []*Record
+	drop    []*Record // out of lost-and-found
 	horizon []horizonOf
 	marks   marks
 	mark    bool           // the marks alone are worth a transaction
@@ -58,7 +60,7 @@ type diskOp struct {
 	del bool
 }
 
-func (b *batch) dirty() bool { return b.mark || len(b.ops)+len(b.lose)+len(b.horizon) > 0 }
+func (b *batch) dirty() bool { return b.mark || len(b.ops)+len(b.lose)+len(b.drop)+len(b.horizon) > 0 }
 
 func (b *batch) empty() bool { return !b.dirty() && len(b.after) == 0 && !b.told }
 
@@ -103,9 +105,7 @@ func loadDisk(path string) (d *disk, s *saved, err error) {
 			closeQuietly(db)
 		}
 	}()
-	// The list of free pages is kept on disk: without it bbolt walks the file in a goroutine of its own, where a damaged
-	// page panics out of our reach.
-	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType})
+	db, err = bolt.Open(path, 0o600, options())
 	if err != nil {
 		return nil, nil, openError(path, err)
 	}
@@ -117,7 +117,22 @@ func loadDisk(path string) (d *disk, s *saved, err error) {
 	if err := db.View(func(tx *bolt.Tx) error { return d.read(tx, s) }); err != nil {
 		return nil, nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	// Reading all of the file made all of it resident, beside the records that were made of it. A new mapping holds only the
+	// pages that are written to from now on.
+	if err := db.Close(); err != nil {
+		return nil, nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if db, err = bolt.Open(path, 0o600, options()); err != nil {
+		return nil, nil, fmt.Errorf("open %s anew: %w", path, err)
+	}
+	d.db = db
 	return d, s, nil
+}
+
+// options: the list of free pages is kept on disk. Without it bbolt walks the file in a goroutine of its own, where a damaged
+// page panics out of our reach.
+func options() *bolt.Options {
+	return &bolt.Options{Timeout: openTimeout, FreelistType: bolt.FreelistMapType}
 }
 
 // openError tells damage from circumstances: another process, a full or read-only disk, missing rights.
@@ -210,6 +225,9 @@ func (d *disk) commit(b *batch) (err error) {
 			}
 		}
 		if lost, err = putLost(tx.Bucket(bucketLost), b.lose, d.lost); err != nil {
+			return err
+		}
+		if lost, err = dropLost(tx, b.drop, lost); err != nil {
 			return err
 		}
 		return tx.Bucket(bucketMeta).Put(metaMarks, b.marks.encode(d.more))

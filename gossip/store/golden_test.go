@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew: only with a new version of the format")
@@ -70,6 +71,13 @@ func formats(t testing.TB) []format {
 		{"disk-marks", marks{7, stampOf0(1_700_000_000_000), 9}.encode([]byte("more")), func(b []byte) ([]byte, error) {
 			m, more, err := decodeMarks(b)
 			return m.encode(more), err
+		}},
+		{"disk-death", death{2, time.Unix(1_700_000_000, 0)}.encode(), func(b []byte) ([]byte, error) {
+			_, e, ok := decodeDeath(make([]byte, 32), b)
+			if !ok {
+				return nil, errCorrupt
+			}
+			return e.encode(), nil
 		}},
 		{"disk-horizon", horizons[1].encode(), func(b []byte) ([]byte, error) {
 			at, err := decodeHorizon([]byte("core/pods"), b)

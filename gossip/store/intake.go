@@ -50,7 +50,7 @@ func (r *replica) verify(recs []*Record) ([]*Record, error) {
 	set := r.known.Load().set
 	news := make([]*Record, 0, len(recs))
 	for _, rec := range recs {
-		if _, known := set.get(rec); known {
+		if _, known := set.get(rec); known || r.skips != nil && r.skips(rec.hash) {
 			continue
 		}
 		if r.cfg.Verify == nil {
@@ -73,6 +73,8 @@ func (r *replica) proposal(from string, frame []byte) (ev event, err error) {
 	}
 	for _, rec := range recs {
 		switch {
+		case r.skips != nil && r.skips(rec.hash):
+			err = errors.Join(err, errors.New("this node skips the record: it ended the process once"))
 		case rec.Key != recs[0].Key || rec.Part != Intent || rec.Dot.Actor != from && rec.Op != Delete:
 			err = errors.Join(err, fmt.Errorf("%w: a proposal is one author's change of one key", ErrPoison))
 		case rec.Dot.Actor == from && (len(ev.relied) == 0):

@@ -28,8 +28,7 @@ func (c *core) load(s *saved, v *view) {
 		}
 	}
 	v.arrange()
-	clear(c.acted)
-	c.touched = nil
+	c.acted, c.touched = map[Key]bool{}, nil // not cleared: they were as large as the store
 }
 
 // restore takes a record from disk, which is in the set already, and out of the set again where it does not count.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"sync"
 	"testing"
@@ -14,8 +15,18 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if task := tasks[os.Getenv("STORE_TASK")]; task != nil {
+		task(os.Getenv("STORE_DIR"))
+		return
+	}
 	if os.Getenv("STORE_CHILD") != "" {
 		child()
+		return
+	}
+	if dir := os.Getenv("STORE_WEIGH"); dir != "" {
+		if err := weighed(dir); err != nil {
+			log.Fatal(err)
+		}
 		return
 	}
 	goleak.VerifyTestMain(m)

@@ -101,3 +101,34 @@ func TestReconcileDisjoint(t *testing.T) {
 		t.Fatalf("%d records", n)
 	}
 }
+
+// broken reconciles over a pipe that ends after some bytes from the server.
+func broken(t testing.TB, a, b *Store, after int) Stats {
+	t.Helper()
+	x, y := net.Pipe()
+	defer x.Close()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_, _ = b.ServeReconcile(context.Background(), &cutConn{Conn: y, left: after})
+	}()
+	st, err := a.Reconcile(context.Background(), x)
+	x.Close()
+	<-served
+	if err == nil {
+		t.Fatal("the pipe did not break")
+	}
+	return st
+}
+
+type cutConn struct {
+	net.Conn
+	left int
+}
+
+func (c *cutConn) Write(b []byte) (int, error) {
+	if c.left -= len(b); c.left < 0 {
+		_ = c.Conn.Close()
+	}
+	return c.Conn.Write(b)
+}

@@ -18,6 +18,7 @@ type replica struct {
 	view   *view
 	known  atomic.Pointer[fixed] // what is on disk; for any goroutine
 	health atomic.Pointer[error] // likewise
+	skips  func(hash) bool       // records that must not be merged; for any goroutine; nil: none
 
 	// What follows belongs to whoever steps.
 	core     *core
@@ -90,6 +91,10 @@ func (r *replica) step(now time.Time, ev event) []Action {
 	reason := r.Health()
 	if reason != nil && r.refuseWhileReadOnly(ev, reason) {
 		return r.out
+	}
+	if ev.drop != nil {
+		r.cur.drop = append(r.cur.drop, ev.drop...)
+		r.cur.after = append(r.cur.after, effect{answer: &answer{id: ev.id}})
 	}
 	for _, e := range r.core.Step(now, ev) {
 		switch {

@@ -12,6 +12,8 @@ type event struct {
 	receive  []*Record // records from gossip or reconciliation, verified
 	relied   []*Record // of judge: tombstones on which its author relies
 	met      *meeting  // a complete reconciliation with a peer
+	sift     []*Record // lost records: which of them would still change something?
+	drop     []*Record // of lost-and-found; the driver's alone
 	tick     bool
 }
 
@@ -134,6 +136,8 @@ func (c *core) Step(now time.Time, ev event) []effect {
 		c.receive(now, ev)
 	case ev.met != nil:
 		c.meet(now, ev.met)
+	case ev.sift != nil:
+		c.emit(effect{answer: &answer{id: ev.id, current: c.sift(ev.sift)}})
 	case ev.tick:
 		c.tick(now)
 	}

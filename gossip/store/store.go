@@ -16,6 +16,7 @@ type Store struct {
 	replica
 	log         *slog.Logger
 	disk        *disk
+	poison      *poison
 	quarantined string
 
 	in      chan event
@@ -44,7 +45,11 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	if quarantined != "" {
-		cfg.Log.Error("the store's file is corrupt and was moved aside; peers will fill a new one", "moved_to", quarantined, "cause", cause)
+		err := cfg.rescue(d, quarantined, cause)
+		if err != nil {
+			closeQuietly(d.db)
+			return nil, fmt.Errorf("open store: %w", err)
+		}
 	}
 	if quarantined == "" {
 		quarantined = movedAside(cfg.Dir)
@@ -55,11 +60,30 @@ func Open(cfg Config) (*Store, error) {
 		log: cfg.Log, disk: d, quarantined: quarantined,
 		in: make(chan event, maxBacklog), stopped: make(chan struct{}), waiters: map[uint64]chan *Reply{},
 	}
-	if err := d.commit(st.start(cfg, s, now)); err != nil {
+	st.skips = func(h hash) bool { return st.poison.skips(h, cfg.Now()) }
+	if st.poison, err = openPoison(cfg.Dir, d, now); err != nil {
 		closeQuietly(d.db)
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	first := st.start(cfg, s, now)
+	for _, p := range st.Poisoned() {
+		cfg.Log.Error("the process ended while it merged a record, which is skipped", "hash", p.Hash, "times", p.Times, "until", p.Until)
+	}
+	if err := d.commit(first); err != nil {
+		closeQuietly(d.db)
+		st.poison.close()
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	return st, nil
+}
+
+// rescue keeps in lost-and-found what can still be read of a damaged file. That it cannot be read at all is no reason not to
+// begin anew.
+func (c Config) rescue(d *disk, quarantined string, cause error) error {
+	recs, err := salvage(quarantined)
+	c.Log.Error("the store's file is corrupt and was moved aside; peers will fill a new one, and what none of them has is in lost-and-found",
+		"moved_to", quarantined, "cause", cause, "salvaged", len(recs), "error", err)
+	return d.putSalvaged(recs)
 }
 
 // Close closes the file of a Store that never ran; after Run it does nothing.
@@ -68,6 +92,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	close(s.stopped)
+	s.poison.close()
 	if err := s.disk.db.Close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
@@ -92,6 +117,7 @@ func (s *Store) Run(ctx context.Context) error {
 	close(s.stopped)
 	s.calls.Wait()
 	s.abandon()
+	s.poison.close()
 	if cerr := s.disk.db.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("close store: %w", cerr)
 	}
@@ -113,7 +139,9 @@ func (s *Store) loop(ctx context.Context, commits chan<- *batch, done <-chan err
 		case <-ctx.Done():
 			return s.finish(ctx, commits, done)
 		case ev := <-in:
-			s.act(ctx, s.step(s.cfg.Now(), ev))
+			for _, acts := range s.merge(s.cfg.Now(), ev) {
+				s.act(ctx, acts)
+			}
 		case <-tick.C:
 			s.act(ctx, s.step(s.cfg.Now(), event{tick: true}))
 		case <-retry:

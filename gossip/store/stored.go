@@ -83,9 +83,10 @@ func decodeStored(k, v []byte) (*Record, error) {
 	if len(v) < 4 || crc32.Checksum(v[4:], castagnoli) != binary.BigEndian.Uint32(v) {
 		return nil, fmt.Errorf("%w: checksum of record %x", errCorrupt, k)
 	}
-	recs, err := decodeFrame(append([]byte{frameRecords}, v[4:]...))
-	if err != nil || len(recs) != 1 || string(storedKey(recs[0])) != string(k) {
+	d := decoder{b: v[4:]}
+	r, err := d.envelope()
+	if err != nil || len(d.b) > 0 || string(storedKey(r)) != string(k) {
 		return nil, fmt.Errorf("%w: record %x", errCorrupt, k)
 	}
-	return recs[0], nil
+	return r, nil
 }

@@ -371,19 +371,27 @@ func decodeFrame(b []byte) ([]*Record, error) {
 	d := decoder{b: b[1:]}
 	var recs []*Record
 	for len(d.b) > 0 {
-		msg := d.take(d.length(maxRecord))
-		sig := d.take(d.length(maxSig))
-		if d.err != nil || len(recs) == maxPerFrame {
-			return nil, fmt.Errorf("%w: bad frame", ErrPoison)
+		if len(recs) == maxPerFrame {
+			return nil, fmt.Errorf("%w: more than %d records in a frame", ErrPoison, maxPerFrame)
 		}
-		own := append(append(make([]byte, 0, len(msg)+len(sig)), msg...), sig...)
-		r, err := decodeRecord(own[:len(msg):len(msg)], own[len(msg):])
+		r, err := d.envelope()
 		if err != nil {
 			return nil, err
 		}
 		recs = append(recs, r)
 	}
 	return recs, nil
+}
+
+// envelope reads one record, which gets memory of its own.
+func (d *decoder) envelope() (*Record, error) {
+	msg := d.take(d.length(maxRecord))
+	sig := d.take(d.length(maxSig))
+	if d.err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPoison, d.err)
+	}
+	own := append(append(make([]byte, 0, len(msg)+len(sig)), msg...), sig...)
+	return decodeRecord(own[:len(msg):len(msg)], own[len(msg):])
 }
 
 // frames packs records into frames that gossip may carry, and announces by stamp and hash the ones that are too large.

@@ -122,6 +122,61 @@ func (c *Client) Fence(ctx context.Context, node string, lift bool) error {
 	return c.do(ctx, http.MethodPost, path, nil, &none)
 }
 
+// Backup copies the whole mesh as this server has it, in the clear.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://orpheus/v1/backup", nil)
+	if err != nil {
+		return err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("the daemon answered %s", res.Status)
+	}
+	if _, err := io.Copy(w, res.Body); err != nil {
+		return fmt.Errorf("read the backup from the daemon: %w; its log says why", err)
+	}
+	return nil
+}
+
+// Merge takes a backup's records into the mesh.
+func (c *Client) Merge(ctx context.Context, snapshot io.Reader) (m Merged, err error) {
+	err = c.do(ctx, http.MethodPost, "/v1/restore", snapshot, &m)
+	return m, err
+}
+
+// Lost lists lost-and-found on this server.
+func (c *Client) Lost(ctx context.Context) ([]Lost, error) { return get[[]Lost](ctx, c, "/v1/lost") }
+
+// AdmitLost takes an entry back, in the place of an object of its name where replace is set.
+func (c *Client) AdmitLost(ctx context.Context, id string, replace bool) error {
+	path := "/v1/lost/" + url.PathEscape(id)
+	if replace {
+		path += "?replace"
+	}
+	var none any
+	return c.do(ctx, http.MethodPost, path, nil, &none)
+}
+
+// DropLost throws an entry away.
+func (c *Client) DropLost(ctx context.Context, id string) error {
+	var none any
+	return c.do(ctx, http.MethodDelete, "/v1/lost/"+url.PathEscape(id), nil, &none)
+}
+
+// Evict declares that a server will not come back.
+func (c *Client) Evict(ctx context.Context, nameOrID string, force bool) (m Member, err error) {
+	path := "/v1/evict/" + url.PathEscape(nameOrID)
+	if force {
+		path += "?force"
+	}
+	err = c.do(ctx, http.MethodPost, path, nil, &m)
+	return m, err
+}
+
 // RotateSecrets encrypts all Secrets anew and tells how many.
 func (c *Client) RotateSecrets(ctx context.Context) (n int, err error) {
 	err = c.do(ctx, http.MethodPost, "/v1/secrets/rotate", nil, &n)

@@ -26,6 +26,12 @@ type Daemon interface {
 	Images() ([]Image, error)
 	Fence(ctx context.Context, node string, lift bool) error
 	RotateSecrets(context.Context) (int, error)
+	Backup(context.Context, io.Writer) error
+	Merge(context.Context, io.Reader) (Merged, error)
+	Lost(context.Context) ([]Lost, error)
+	AdmitLost(ctx context.Context, id string, replace bool) error
+	DropLost(ctx context.Context, id string) error
+	Evict(ctx context.Context, nameOrID string, force bool) (Member, error)
 }
 
 const (
@@ -102,6 +108,20 @@ func routes(d Daemon) http.Handler {
 	}))
 	mux.HandleFunc("POST /v1/fence/{node}", answer(func(r *http.Request) (any, error) {
 		return nil, d.Fence(r.Context(), r.PathValue("node"), r.URL.Query().Has("lift"))
+	}))
+	mux.HandleFunc("GET /v1/backup", func(w http.ResponseWriter, r *http.Request) {
+		if err := d.Backup(r.Context(), w); err != nil {
+			panic(http.ErrAbortHandler) // the answer has begun: cut short, it is no snapshot
+		}
+	})
+	mux.HandleFunc("POST /v1/restore", answer(func(r *http.Request) (any, error) { return d.Merge(r.Context(), r.Body) }))
+	mux.HandleFunc("GET /v1/lost", answer(func(r *http.Request) (any, error) { return d.Lost(r.Context()) }))
+	mux.HandleFunc("POST /v1/lost/{id}", answer(func(r *http.Request) (any, error) {
+		return nil, d.AdmitLost(r.Context(), r.PathValue("id"), r.URL.Query().Has("replace"))
+	}))
+	mux.HandleFunc("DELETE /v1/lost/{id}", answer(func(r *http.Request) (any, error) { return nil, d.DropLost(r.Context(), r.PathValue("id")) }))
+	mux.HandleFunc("POST /v1/evict/{member}", answer(func(r *http.Request) (any, error) {
+		return d.Evict(r.Context(), r.PathValue("member"), r.URL.Query().Has("force"))
 	}))
 	mux.HandleFunc("POST /v1/secrets/rotate", answer(func(r *http.Request) (any, error) { return d.RotateSecrets(r.Context()) }))
 	return mux

@@ -48,6 +48,23 @@ type Edit struct {
 	Body   string // JSON of the object, where it can be read
 }
 
+// Lost is one entry of lost-and-found.
+type Lost struct {
+	ID                    string
+	Kind, Namespace, Name string
+	What, Why             string
+	Edit                  Edit
+}
+
+// Merged is what came of a backup that was restored.
+type Merged struct {
+	Node    string    // that made it
+	Time    time.Time // when
+	Records int       // in the backup
+	News    int       // that the mesh did not have
+	Lost    int       // entries in lost-and-found now
+}
+
 // TokenRequest asks for a join token.
 type TokenRequest struct{ TTL time.Duration }
 
