@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,21 +27,22 @@ type oracle struct {
 }
 
 type op struct {
-	id      int
-	n       *node
-	author  string
-	life    int
-	stamp   store.Stamp // of what it made
-	w       store.Write
-	uid     string // of Base
-	spec    int
-	answers map[int]bool // people's edits, by id
-	acked   bool
-	sure    bool                // something of it is on a disk
-	closed  bool                // the client was told
-	graveAt map[store.Dot]int64 // the delete records that it made, and when
-	exempt  bool                // whoever held it lost its disk, or was evicted
-	holders map[string]time.Duration
+	id       int
+	n        *node
+	author   string
+	life     int
+	stamp    store.Stamp // of what it made
+	w        store.Write
+	uid      string // of Base
+	spec     int
+	answers  map[int]bool // people's edits, by id
+	acked    bool
+	sure     bool                // something of it is on a disk
+	doubtful bool                // the client was told no, and it may have come about
+	closed   bool                // the client was told
+	graveAt  map[store.Dot]int64 // the delete records that it made, and when
+	exempt   bool                // whoever held it lost its disk, or was evicted
+	holders  map[string]time.Duration
 }
 
 func newOracle() *oracle {
@@ -156,9 +158,13 @@ func (o *oracle) source(author string, r *store.Record) *op {
 
 // first finds a write that is under way, or else one that was when its node went down.
 func (o *oracle) first(ops []*op, fits func(*op) bool) *op {
-	for _, now := range []bool{true, false} {
+	for _, likely := range []func(*op) bool{
+		func(d *op) bool { return !d.closed && d.life == d.n.lives },
+		func(d *op) bool { return !d.closed },
+		func(d *op) bool { return d.doubtful },
+	} {
 		for _, d := range ops {
-			if !d.closed && (d.life == d.n.lives) == now && fits(d) {
+			if likely(d) && fits(d) {
 				return d
 			}
 		}
@@ -203,6 +209,7 @@ func (o *oracle) lost(n *node, since time.Duration) {
 func (o *oracle) replied(w *world, x *op, r *store.Reply) {
 	x.closed = true
 	if r.Err != nil || r.Object == nil {
+		x.doubtful = errors.Is(r.Err, store.ErrReadOnly) || errors.Is(r.Err, store.ErrConflict)
 		w.tell("%s is told: w%d %v", x.n.name, x.id, r.Err)
 		return
 	}
