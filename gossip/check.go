@@ -27,7 +27,9 @@ func (n *link) check(id ID) {
 	if err != nil {
 		return // silence is the judge's to count
 	}
-	n.mesh.clocks.note(id, clockOffset(sent, time.Now(), theirs))
+	received := time.Now()
+	n.mesh.clocks.note(id, clockOffset(sent, received, theirs))
+	n.mesh.clocks.took(id, received.Sub(sent))
 	n.tell(heard{id})
 }
 

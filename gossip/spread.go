@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,6 +11,8 @@ import (
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
 
 const (
@@ -69,7 +72,13 @@ func (s *spread) judge(_ context.Context, from peer.ID, m *pubsub.Message) pubsu
 	if from == s.link.host.ID() {
 		return pubsub.ValidationAccept
 	}
-	if err := s.link.mesh.store.Receive(from.String(), m.GetData()); err != nil {
+	err := s.link.mesh.store.Receive(from.String(), m.GetData())
+	if errors.Is(err, store.ErrFlood) {
+		s.link.mesh.log.Debug("left a gossip message to reconciliation", "peer", from, "error", err)
+		s.link.mesh.catchUp(ID(from.String()))
+		return pubsub.ValidationIgnore
+	}
+	if err != nil {
 		total := s.link.rejected.Add(1)
 		s.link.mesh.log.Warn("refused a gossip message", "peer", from, "error", err, "refused_so_far", total)
 		return pubsub.ValidationReject

@@ -29,6 +29,10 @@ const (
 	frameAnnounce = 'a'
 )
 
+// ErrFlood wraps that an author brought more by gossip than it may: nothing is wrong with the bytes, but they are neither merged
+// nor to be relayed. Reconciliation brings the records.
+var ErrFlood = errors.New("more records at once than one author may gossip")
+
 // ErrPoison wraps whatever is wrong with bytes from another node: do not relay them.
 var ErrPoison = errors.New("not a valid record")
 
