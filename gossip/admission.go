@@ -175,7 +175,11 @@ func (a *admission) answer(s network.Stream) {
 	if err != nil {
 		_ = s.Reset()
 		if errors.Is(err, errNotAdmitted) {
-			a.log.Warn("refused a stranger", "peer", id, "addr", s.Conn().RemoteMultiaddr(), "error", err)
+			level := slog.LevelWarn
+			if errors.Is(err, errEvicted) {
+				level = slog.LevelDebug // it dials for as long as nobody stops it
+			}
+			a.log.Log(context.Background(), level, "refused a stranger", "peer", id, "addr", s.Conn().RemoteMultiaddr(), "error", err)
 			_ = s.Conn().Close()
 		}
 	}
