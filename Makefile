@@ -20,7 +20,7 @@ KUBECTL := v1.37.2
 
 # One after the other, also under -j: setup, build and the tests need one another.
 .NOTPARALLEL:
-.PHONY: setup build clients demo test unit race stories conformance figures bench lint linter lab clean
+.PHONY: setup build clients demo test unit race stories conformance figures soak bench lint linter lab clean
 
 ## setup: install what is missing of the machine (apt-get), and check the Go toolchain
 setup:
@@ -48,6 +48,10 @@ test: setup build lint unit race stories
 ## unit: tests of every package but those that need a whole mesh, with the seeds of fuzz tests
 unit:
 	go test -timeout 15m $$(go list ./... | grep -vE '/cmd/lab/(stories|faults|clients)$$')
+
+## soak: crashes of the store, 1,000 of each kind (about half an hour)
+soak:
+	STORE_SOAK=1000 go test -count 1 -timeout 3h -run 'Soak' -v ./gossip/store
 
 # A race build is a second set of flags, so it leaves out whatever would compile Kubernetes again.
 ## race: the race detector on packages whose tests do not need k8s.io/kubernetes

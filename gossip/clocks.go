@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -12,11 +13,14 @@ const maxOffset = 30 * time.Second
 
 // clocks holds by how much the peers' wall clocks are ahead of ours, as the checks measured it.
 type clocks struct {
-	mu      sync.Mutex // guards offsets
+	mu      sync.Mutex // guards what follows
 	offsets map[ID]time.Duration
+	trips   map[ID]time.Duration // how long the last check took
 }
 
-func newClocks() *clocks { return &clocks{offsets: make(map[ID]time.Duration)} }
+func newClocks() *clocks {
+	return &clocks{offsets: make(map[ID]time.Duration), trips: make(map[ID]time.Duration)}
+}
 
 // clockOffset assumes that the far clock was read half way between sent and received (Cristian 1989).
 func clockOffset(sent, received, theirs time.Time) time.Duration {
@@ -29,10 +33,24 @@ func (c *clocks) note(id ID, offset time.Duration) {
 	c.offsets[id] = offset
 }
 
+// took notes how long a peer's answer took.
+func (c *clocks) took(id ID, trip time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trips[id] = trip
+}
+
+func (c *clocks) rtts() map[ID]time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.trips)
+}
+
 func (c *clocks) drop(id ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.offsets, id)
+	delete(c.trips, id)
 }
 
 // fit returns why this node's clock must not date records, or nil. A single peer's word does not stop us: with two clocks

@@ -101,16 +101,22 @@ func (m *Mesh) recordEviction(ctx context.Context, p Member) error {
 	return err
 }
 
-// find takes a name for the one member that has it and is not evicted; a host that was set up anew left its name to two.
+// find takes a name for the one member that has it; of a host that was set up anew, its former lives left.
 func (m *Mesh) find(nameOrID string) (Member, error) {
-	var hits []Member
+	var hits, left []Member
 	for _, p := range m.Members() {
-		if string(p.ID) == nameOrID {
+		switch {
+		case string(p.ID) == nameOrID:
 			return p, nil
-		}
-		if p.Name == nameOrID && !m.Evicted(p.ID) {
+		case p.Name != nameOrID || m.Evicted(p.ID):
+		case p.State == Left:
+			left = append(left, p)
+		default:
 			hits = append(hits, p)
 		}
+	}
+	if len(hits) == 0 {
+		hits = left
 	}
 	switch len(hits) {
 	case 0:

@@ -9,16 +9,13 @@ import (
 const (
 	reconcileProtocol = "/orpheus/reconcile/2"
 	repairEvery       = 10 * time.Second
-	reconcileTimeout  = 60 * time.Second // a large difference over a slow link; every step has shorter deadlines
-	maxServed         = 2                // reconciliations served at the same time
-	maxAsked          = 2                // and asked for
 )
 
 // repairing makes the replicas equal: with a peer that (re)appears at once, and with a random one every 10 s, because gossip
-// may lose messages.
+// may lose messages. Until the first one is complete there is one at a time, with the nearest that waits: it may bring the
+// whole store, which nobody should send twice. One that breaks off goes on where it was, with whomever.
 func (n *link) repairing(ctx context.Context) error {
 	m := n.mesh
-	slots := make(chan struct{}, maxAsked)
 	first := time.NewTimer(readyWithin)
 	defer first.Stop()
 	if len(m.book.all()) == 0 {
@@ -26,30 +23,38 @@ func (n *link) repairing(ctx context.Context) error {
 	}
 	timer := time.NewTimer(repairWait())
 	defer timer.Stop()
+	queue, done, busy := newErrands(), make(chan struct{}, maxAsked), 0
 	for {
-		var id ID
+		most := maxAsked
+		if !m.rounds.any() {
+			most = 1
+		}
+		for busy < most {
+			id := queue.next(m.clocks.rtts())
+			if id == "" {
+				break
+			}
+			busy++
+			n.do(func() {
+				defer func() { done <- struct{}{} }()
+				n.reconcile(ctx, id)
+			})
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-first.C:
 			m.setReady()
-			continue
-		case id = <-m.behind:
+		case <-done:
+			busy--
+		case id := <-m.behind:
+			queue.add(id)
 		case <-timer.C:
 			timer.Reset(repairWait())
-			if id = m.randomPeer(); id == "" {
-				continue
+			if id := m.randomPeer(); id != "" && busy+len(queue.waiting) == 0 {
+				queue.add(id)
 			}
 		}
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		n.do(func() {
-			defer func() { <-slots }()
-			n.reconcile(ctx, id)
-		})
 	}
 }
 

@@ -24,6 +24,8 @@ func (m *Mesh) storeConfig() store.Config {
 	c.Publish = m.announce
 	c.Behind = func(peer string) { m.catchUp(ID(peer)) }
 	c.Members = m.holders
+	authors := newRates()
+	c.Allow = func(author string, records, bytes int) bool { return authors.take(author, records, bytes, time.Now()) }
 	c.Fit = m.clocks.fit
 	c.Log = m.log.With("room", "store")
 	m.Serve(proposeProtocol, func(ctx context.Context, from ID, frame []byte) ([]byte, error) {

@@ -16,6 +16,13 @@ func (r *rounds) done(id ID) {
 	r.with[id] = true
 }
 
+// any tells whether we ever reconciled with anybody.
+func (r *rounds) any() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.with) > 0
+}
+
 func (r *rounds) met(id ID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,11 +11,8 @@ import (
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
-)
 
-const (
-	maxGossip    = 96 << 10 // bytes of one message; the store's frames are at most 64 KiB
-	publishQueue = 1024
+	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
 
 // spread carries the store's frames by gossipsub on one topic. Records are signed by their authors, so that messages are
@@ -69,7 +67,13 @@ func (s *spread) judge(_ context.Context, from peer.ID, m *pubsub.Message) pubsu
 	if from == s.link.host.ID() {
 		return pubsub.ValidationAccept
 	}
-	if err := s.link.mesh.store.Receive(from.String(), m.GetData()); err != nil {
+	err := s.link.mesh.store.Receive(from.String(), m.GetData())
+	if errors.Is(err, store.ErrFlood) {
+		s.link.mesh.log.Debug("left a gossip message to reconciliation", "peer", from, "error", err)
+		s.link.mesh.catchUp(ID(from.String()))
+		return pubsub.ValidationIgnore
+	}
+	if err != nil {
 		total := s.link.rejected.Add(1)
 		s.link.mesh.log.Warn("refused a gossip message", "peer", from, "error", err, "refused_so_far", total)
 		return pubsub.ValidationReject

@@ -19,7 +19,7 @@ type pendingWrite struct {
 func (c *core) write(now time.Time, ev event) {
 	e := c.entry(ev.write.Key)
 	if e.busy {
-		if len(e.waiting) >= maxWaiting {
+		if len(e.waiting) >= c.limits.waiting {
 			c.refuse(ev, errBusy)
 			return
 		}
@@ -78,15 +78,7 @@ func (c *core) refuse(ev event, err error) {
 // apply merges authored records, shows the result and answers the writer.
 func (c *core) apply(now time.Time, e *entry, ev event, recs []*Record) {
 	last := e.project()
-	durable := c.cfg.Class(e.key.Kind) == Durable
-	for _, r := range recs {
-		if durable {
-			c.merge(now, r)
-		} else {
-			c.mergePassing(r)
-		}
-	}
-	c.reveal()
+	news := c.mergeOwn(now, recs)
 	a := &answer{id: ev.id, key: e.key}
 	if ev.write.Op == Delete {
 		if a.obj = last; last == nil {
@@ -96,8 +88,24 @@ func (c *core) apply(now time.Time, e *entry, ev event, recs []*Record) {
 		a.wrote = ev.write.outcome(recs[0])
 	}
 	c.emit(effect{answer: a})
-	if c.cfg.Class(e.key.Kind) != Local {
-		c.emit(effect{publish: recs})
+	c.publish(news)
+}
+
+// mergeOwn returns what counts and nobody told yet: gossip may have brought our own record back, or what followed it.
+func (c *core) mergeOwn(now time.Time, recs []*Record) (news []*Record) {
+	for _, r := range recs {
+		durable := c.cfg.Class(r.Kind) == Durable
+		if durable && c.merge(now, r) || !durable && c.mergePassing(r) {
+			news = append(news, r)
+		}
+	}
+	c.reveal()
+	return news
+}
+
+func (c *core) publish(news []*Record) {
+	if len(news) > 0 && c.cfg.Class(news[0].Kind) != Local {
+		c.emit(effect{publish: news})
 	}
 }
 
@@ -111,7 +119,9 @@ func (c *core) settled(now time.Time, p *proposed) {
 	e := c.entry(w.ev.write.Key)
 	e.busy = false
 	switch {
-	case p.err != nil && !slices.Equal(e.version(), w.ev.base) && !c.counts(w.recs):
+	case p.err != nil && !w.ev.write.Human && !slices.Equal(e.version(), w.ev.base) && !c.counts(w.recs):
+		// Perhaps the home accepted it. What this node writes next says that it has seen all of its own dots, so it must have.
+		c.publish(c.mergeOwn(now, w.recs))
 		c.refuse(w.ev, ErrConflict)
 	case p.err != nil || p.verdict == accepted:
 		c.apply(now, e, w.ev, w.recs)
@@ -129,15 +139,21 @@ func (c *core) settled(now time.Time, p *proposed) {
 	c.resume(now, w.ev.write.Key)
 }
 
-// counts tells that all of these records are here already: the home accepted them, and gossip was quicker than its answer,
-// which got lost.
+// counts tells that all of these records are here already, or what was made of them since: the home accepted them, and
+// gossip was quicker than its answer, which got lost.
 func (c *core) counts(recs []*Record) bool {
 	for _, r := range recs {
-		if _, here := c.set.get(r); !here {
+		if _, here := c.set.get(r); !here && !c.followed(r) {
 			return false
 		}
 	}
 	return true
+}
+
+// followed tells that somebody who had seen r wrote a version that is here.
+func (c *core) followed(r *Record) bool {
+	l := c.lives[r.UID]
+	return l != nil && slices.ContainsFunc(l.versions, func(v *Record) bool { return v.context.of(r.Dot.Actor).seen >= r.Dot.N })
 }
 
 // resume lets the writes go on that waited for a proposal.
@@ -180,7 +196,7 @@ func (c *core) author(now time.Time, e *entry, ev event) ([]*Record, error) {
 		r.Human = false
 	case create:
 		r.UID = c.birth(e, r.Dot)
-		r.head = head{}.advance(w.Head)
+		r.head, r.wrote = head{}.advance(w.Head), 1
 		if w.Root == (Key{}) {
 			r.Root = w.Key
 		}
@@ -223,7 +239,9 @@ func (c *core) birth(e *entry, d Dot) UID {
 		}
 	}
 	var salt []byte
-	if h := c.horizon[e.key.Kind]; h > 0 {
+	if c.forgetful { // the dead may be among what we forgot
+		salt = binary.BigEndian.AppendUint64([]byte(d.Actor), d.N)
+	} else if h := c.horizon[e.key.Kind]; h > 0 {
 		salt = binary.BigEndian.AppendUint64(nil, uint64(h))
 	}
 	return newUID(e.key, dead, salt)

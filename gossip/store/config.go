@@ -32,6 +32,13 @@ type Config struct {
 	// Behind says that the peer announced a record too large to be gossiped: reconcile with it soon. It must not block.
 	Behind func(peer string)
 
+	// Forgetful says that the disk is an old copy. Until a peer told what is missing, the name of a new object gets a UID that no
+	// other node would give it: one that was deleted may be among what was forgotten.
+	Forgetful bool
+
+	// Allow tells whether an author may bring so many more records and bytes by gossip now. nil: as many as it likes.
+	Allow func(author string, records, bytes int) bool
+
 	// TombstoneTTL is the least age of a tombstone before it may be purged. nil: 30 days, 1 h for core/pods.
 	TombstoneTTL func(kind string) time.Duration
 	// Members are all peers that may hold or miss records, Self among them: whoever was neither evicted nor said goodbye. A

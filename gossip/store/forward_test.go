@@ -122,6 +122,69 @@ func TestHomesAnswerIsLost(t *testing.T) {
 	}
 }
 
+// TestWhatFollowsOvertakesTheAnswer: the home accepts a pod and binds it at once; the author hears of both, and never the answer.
+func TestWhatFollowsOvertakesTheAnswer(t *testing.T) {
+	m := newMesh()
+	m.home = "a"
+	a := m.add(t, "a")
+	cfg := m.config("b", t.TempDir())
+	ask := cfg.Propose
+	var b *Store
+	cfg.Propose = func(ctx context.Context, home string, frame []byte) ([]byte, error) {
+		if _, err := ask(ctx, home, frame); err != nil {
+			return nil, err
+		}
+		bound := put(t, a, Write{Key: pod("x"), Base: get(a, pod("x")), Body: []byte("bound")})
+		eventually(t, b, pod("x"), func(o *Object) bool { return o != nil && o.UID == bound.UID && string(o.Bodies[Intent]) == "bound" })
+		return nil, errors.New("lost on its way")
+	}
+	b = start(t, cfg)
+	m.mu.Lock()
+	m.nodes["b"] = b
+	m.mu.Unlock()
+	if o := put(t, b, Write{Key: pod("x"), Body: []byte("1")}); string(o.Bodies[Intent]) != "bound" {
+		t.Errorf("created %s", describe(o))
+	}
+}
+
+// TestTheEndOvertakesTheAnswer: what b puts the home accepts, and ends at once (a finalizer's controller sits there); both are
+// at b before the home's answer. The put was done all the same.
+func TestTheEndOvertakesTheAnswer(t *testing.T) {
+	m := newMesh()
+	m.home = "a"
+	a := m.add(t, "a")
+	cfg := m.config("b", t.TempDir())
+	ask := cfg.Propose
+	var b *Store
+	cfg.Propose = func(ctx context.Context, home string, frame []byte) ([]byte, error) {
+		verdict, err := ask(ctx, home, frame)
+		if o := get(a, pod("x")); err == nil && o != nil {
+			put(t, a, Write{Key: pod("x"), Base: o, Op: Delete})
+			for !b.Tombstoned(o.UID) && ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		return verdict, err
+	}
+	b = start(t, cfg)
+	m.mu.Lock()
+	m.nodes["b"] = b
+	m.mu.Unlock()
+	before := b.Rev()
+	if o := put(t, b, Write{Key: pod("x"), Body: []byte("created")}); string(o.Bodies[Intent]) != "created" || o.Rev <= before {
+		t.Errorf("the created one is %s at %d", describe(o), o.Rev)
+	}
+	o := put(t, a, Write{Key: pod("x"), Body: []byte("1")})
+	eventually(t, b, pod("x"), func(x *Object) bool { return x != nil && x.UID == o.UID })
+	base := get(b, pod("x"))
+	put(t, b, Write{Key: pod("x"), Part: Status, Base: base, Body: []byte("s")})
+	base = get(b, pod("x"))
+	after := put(t, b, Write{Key: pod("x"), Base: base, Body: []byte("2"), Head: Head{DeletionTime: 7}})
+	if string(after.Bodies[Intent]) != "2" || string(after.Bodies[Status]) != "s" || after.Head.DeletionTime != 7 || after.Rev <= base.Rev {
+		t.Errorf("the updated one is %s with head %+v at %d", describe(after), after.Head, after.Rev)
+	}
+}
+
 // eventually waits for a view by its events.
 func eventually(t testing.TB, s *Store, k Key, ok func(*Object) bool) {
 	t.Helper()

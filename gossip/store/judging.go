@@ -22,12 +22,15 @@ func (c *core) judge(now time.Time, ev event) {
 	}
 	v := c.verdict(e, ev.judge)
 	if v == accepted {
+		var news []*Record
 		for _, r := range ev.judge {
-			c.merge(now, r)
+			if c.merge(now, r) {
+				news = append(news, r)
+			}
 		}
 		c.reveal()
 		c.emit(effect{answer: &answer{id: ev.id, key: r.Key}})
-		c.emit(effect{publish: ev.judge})
+		c.publish(news)
 		return
 	}
 	c.reveal()

@@ -20,6 +20,7 @@ type known struct {
 	actor       string
 	seen, human uint64
 	raised      uint64 // by how much the actor raised the object's generation in all (register.go)
+	wrote       uint64 // how often it wrote the object
 }
 
 func (k knowledge) of(actor string) known {
@@ -45,23 +46,23 @@ func (k knowledge) with(actor string, seen, human uint64) knowledge {
 	return out
 }
 
-// raise returns k with the actor's part of the generation raised to n; the actor is in k.
-func (k knowledge) raise(actor string, n uint64) knowledge {
+// count returns k with the actor's counters raised; the actor is in k.
+func (k knowledge) count(actor string, raised, wrote uint64) knowledge {
 	i, ok := k.find(actor)
-	if !ok || n <= k[i].raised {
+	if !ok || raised <= k[i].raised && wrote <= k[i].wrote {
 		return k
 	}
 	out := slices.Clone(k)
-	out[i].raised = n
+	out[i].raised, out[i].wrote = max(out[i].raised, raised), max(out[i].wrote, wrote)
 	return out
 }
 
-// raises is the sum of all parts of the generation.
-func (k knowledge) raises() (n int64) {
+// counts are the sums over all actors.
+func (k knowledge) counts() (raised, wrote int64) {
 	for _, e := range k {
-		n += int64(e.raised)
+		raised, wrote = raised+int64(e.raised), wrote+int64(e.wrote)
 	}
-	return n
+	return raised, wrote
 }
 
 // join is the entrywise maximum; human counters of o count only where answers is set.
@@ -71,7 +72,7 @@ func (k knowledge) join(o knowledge, answers bool) knowledge {
 		if !answers {
 			e.human = 0
 		}
-		out = out.with(e.actor, e.seen, e.human).raise(e.actor, e.raised)
+		out = out.with(e.actor, e.seen, e.human).count(e.actor, e.raised, e.wrote)
 	}
 	return out
 }

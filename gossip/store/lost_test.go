@@ -170,3 +170,33 @@ func TestLostAndFound(t *testing.T) {
 	wants(t, b.Drop(ctx, three.ID), ErrNotLost)
 	wants(t, b.Admit(ctx, "", false), ErrNotLost)
 }
+
+// TestAFloodIsLeftToReconciliation: what an author brings over its rate is neither merged nor relayed, and comes all the same.
+func TestAFloodIsLeftToReconciliation(t *testing.T) {
+	m := newMesh()
+	m.mute = true
+	a := m.add(t, "a")
+	fill(t, a, "x", 20)
+	cfg := m.config("b", t.TempDir())
+	left := 10
+	cfg.Allow = func(author string, records, _ int) bool {
+		if left -= records; author != "a" || left < 0 {
+			return false
+		}
+		return true
+	}
+	b := start(t, cfg)
+	var refused int
+	a.known.Load().set.all(func(r *Record) bool {
+		if err := b.Receive("a", encodeFrame([]*Record{r})); err != nil {
+			wants(t, err, ErrFlood)
+			refused++
+		}
+		return true
+	})
+	if refused != 10 {
+		t.Fatalf("%d frames refused, want 10", refused)
+	}
+	reconcile(t, b, a)
+	equalRoots(t, a, b)
+}

@@ -23,7 +23,7 @@ func (c *core) receive(now time.Time, ev event) {
 // merge takes one record in and reports whether it counts now. The caller reveals.
 func (c *core) merge(now time.Time, r *Record) bool {
 	if r.Dot.Actor == c.self {
-		c.counter = max(c.counter, r.Dot.N) // ours come back after our disk was lost
+		c.recall(r.Dot.N)
 	} else if early(now, r.Stamp) {
 		return c.postpone(r)
 	}
@@ -51,6 +51,13 @@ func (c *core) merge(now time.Time, r *Record) bool {
 		return c.mergeIntent(now, r)
 	}
 	return c.mergePart(l, r)
+}
+
+// recall goes on counting behind a dot of ours that comes back after our disk was lost, and behind all that may still come.
+func (c *core) recall(n uint64) {
+	if n > c.counter {
+		c.counter = n + markAhead
+	}
 }
 
 func (c *core) mergeIntent(now time.Time, r *Record) bool {
@@ -101,7 +108,7 @@ func (c *core) ended(l *life, dead bool) {
 
 func (c *core) mergePart(l *life, r *Record) bool {
 	if l == nil {
-		c.held.add(r)
+		c.held.add(r, c.limits.held)
 		return false
 	}
 	old := l.parts[r.Part]
@@ -143,7 +150,7 @@ func (c *core) drop(r *Record) {
 // postpone keeps a record from the future until it is due. The farthest goes first where there are too many.
 func (c *core) postpone(r *Record) bool {
 	c.early = c.early.with(r)
-	if n := c.early.size(); n > maxEarly {
+	if n := c.early.size(); n > c.limits.early {
 		c.early = c.early.without(c.early.at(n - 1))
 	}
 	return false
@@ -169,7 +176,7 @@ type holding struct {
 
 func newHolding() holding { return holding{byLife: map[UID][]*Record{}} }
 
-func (h *holding) add(r *Record) {
+func (h *holding) add(r *Record, most int) {
 	mine := h.byLife[r.UID]
 	for i, o := range mine {
 		if o.Part != r.Part {
@@ -186,7 +193,7 @@ func (h *holding) add(r *Record) {
 	h.byLife[r.UID] = append(mine, r)
 	h.order = append(h.order, r)
 	h.bytes += r.size()
-	for len(h.order) > maxHeld || h.bytes > maxHeldBytes {
+	for len(h.order) > most || h.bytes > maxHeldBytes {
 		oldest := h.order[0]
 		left := slices.DeleteFunc(slices.Clone(h.byLife[oldest.UID]), func(o *Record) bool { return o == oldest })
 		if h.byLife[oldest.UID] = left; len(left) == 0 {

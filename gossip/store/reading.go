@@ -6,11 +6,11 @@ import (
 )
 
 // Get returns the object, or nil where there is none, and the store's present revision. It never waits for the disk.
-func (s *Store) Get(k Key) (*Object, Revision) { return s.view.get(k) }
+func (s *replica) Get(k Key) (*Object, Revision) { return s.view.get(k) }
 
 // List returns a page of objects sorted by namespace and name, the revision that it shows, and how many objects match
 // after After, Limit aside. ErrCompacted and ErrFuture as ListOptions.At says.
-func (s *Store) List(sel Selector, o ListOptions) (objs []*Object, rev Revision, total int, err error) {
+func (s *replica) List(sel Selector, o ListOptions) (objs []*Object, rev Revision, total int, err error) {
 	t, rev, err := s.view.state(sel.Kind, o.At)
 	if err != nil {
 		return nil, 0, 0, err
@@ -20,17 +20,17 @@ func (s *Store) List(sel Selector, o ListOptions) (objs []*Object, rev Revision,
 }
 
 // Rev is the revision of the latest visible change.
-func (s *Store) Rev() Revision {
+func (s *replica) Rev() Revision {
 	rev, _ := s.view.current()
 	return rev
 }
 
 // Touch gives the objects that exist a new revision and emits events with unchanged parts: what is derived from them
 // changed.
-func (s *Store) Touch(keys ...Key) { s.view.touch(keys) }
+func (s *replica) Touch(keys ...Key) { s.view.touch(keys) }
 
 // Siblings returns the objects with Others, sorted by key.
-func (s *Store) Siblings() []*Object {
+func (s *replica) Siblings() []*Object {
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
 	out := make([]*Object, 0, len(s.view.others))
@@ -47,7 +47,7 @@ func (s *Store) Siblings() []*Object {
 }
 
 // Tombstoned reports that the UID is known dead here. A UID that never was here is not.
-func (s *Store) Tombstoned(uid string) bool {
+func (s *replica) Tombstoned(uid string) bool {
 	u, ok := parseUID(uid)
 	if !ok {
 		return false

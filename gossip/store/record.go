@@ -23,6 +23,7 @@ type Record struct {
 
 	context knowledge // Intent only; own dot not included
 	raised  uint64    // the author's own part of the generation, this write included
+	wrote   uint64    // how often the author wrote the object, this write included
 	after   knowledge // context and the own dot
 	head    head      // Intent only
 	msg     []byte    // the exact signed bytes
@@ -45,7 +46,7 @@ func (r *Record) complete() *Record {
 		human = r.Dot.N
 		r.Basis = Basis{r.Dot, r.Stamp}
 	}
-	r.after = r.context.with(r.Dot.Actor, r.Dot.N, human).raise(r.Dot.Actor, r.raised)
+	r.after = r.context.with(r.Dot.Actor, r.Dot.N, human).count(r.Dot.Actor, r.raised, r.wrote)
 	if r.Born == 0 && len(r.context) == 0 {
 		r.Born = r.Stamp
 	}

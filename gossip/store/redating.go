@@ -38,9 +38,7 @@ func (c *core) redate(now time.Time) {
 			written = append(written, n)
 		}
 	}
-	for _, r := range written {
-		c.merge(now, r)
-	}
+	written = slices.DeleteFunc(written, func(r *Record) bool { return !c.merge(now, r) })
 	for _, r := range ahead {
 		c.touch(r.Key)
 		if l := c.lives[r.UID]; l != nil && len(l.versions) == 0 {
@@ -49,9 +47,7 @@ func (c *core) redate(now time.Time) {
 	}
 	c.reveal()
 	c.emit(effect{vouched: true})
-	if len(written) > 0 {
-		c.emit(effect{publish: written})
-	}
+	c.publish(written)
 }
 
 // take removes one record of a life, and nothing else.
@@ -68,7 +64,7 @@ func (c *core) take(l *life, r *Record) {
 func (c *core) rewritten(now time.Time, r *Record) *Record {
 	c.counter++
 	n := &Record{
-		Key: r.Key, Part: r.Part, Op: r.Op, Human: r.Human, UID: r.UID, Root: r.Root, Body: r.Body, head: r.head, raised: r.raised,
+		Key: r.Key, Part: r.Part, Op: r.Op, Human: r.Human, UID: r.UID, Root: r.Root, Body: r.Body, head: r.head, raised: r.raised, wrote: r.wrote,
 		Dot: Dot{c.self, c.counter}, Stamp: c.clock.next(now, 0), Basis: r.Basis,
 	}
 	if r.Part == Intent {

@@ -92,40 +92,37 @@ func (l *life) dead() bool { return len(l.versions) > 0 && l.alive() == nil }
 // head merges over all versions, witnesses included.
 func (l *life) head() head { return headOf(l.versions) }
 
-// headOf makes the generation rise with every merge and never fall. It is what the creation said, and what every actor
-// added since (a counter per actor, so that a maximum joins them), and one for every further version beside the first:
-// whoever acted on one of them sees that it has to look again. A write that replaces several adds what they counted.
+// headOf makes the generation rise whenever a merge changes what is asked for, and never fall. A single version shows what
+// its creation said and what every actor added since (a counter per actor, so that a maximum joins them). Several show the
+// number of all writes on top of that, so every further one raises it, also one that itself changed metadata alone: it may
+// make another version execute. Whoever replaces several by one adds what they showed.
 func headOf(versions []*Record) head {
 	var h head
 	var k knowledge
-	var created [][]byte // creations alike are one
-	n := int64(-1)
 	for _, v := range versions {
 		h = h.merge(v.head)
 		k = k.join(v.after, false)
-		if len(v.context) == 0 && v.Op == Put {
-			if slices.ContainsFunc(created, func(b []byte) bool { return bytes.Equal(b, v.Body) }) {
-				continue
-			}
-			created = append(created, v.Body)
-		}
-		n++
 	}
-	h.generation += k.raises() + max(n, 0)
+	raised, wrote := k.counts()
+	h.generation += raised
+	if slices.ContainsFunc(versions, func(v *Record) bool { return !v.alike(versions[0]) }) {
+		h.generation += wrote
+	}
 	return h
 }
 
-// raise makes r, which is about to become a version of l, show a generation of at least want.
+// alike reports that two versions are one for all that anybody can see: both the same, or creations of the same.
+func (u *Record) alike(v *Record) bool {
+	return u == v || len(u.context)+len(v.context) == 0 && u.same(v)
+}
+
+// raise makes r, which is about to become a version of l, show a generation of at least want, also where nobody knows of the
+// versions that stay beside it here.
 func (l *life) raise(r *Record, want int64) {
-	r.raised = l.knows().of(r.Dot.Actor).raised
+	own := l.knows().of(r.Dot.Actor)
+	r.raised, r.wrote = own.raised, own.wrote+1
 	r.complete()
-	left := []*Record{r}
-	for _, v := range l.versions {
-		if !r.replaces(v) {
-			left = append(left, v)
-		}
-	}
-	if short := want - headOf(left).generation; short > 0 {
+	if short := want - headOf([]*Record{r}).generation; short > 0 {
 		r.raised += uint64(short)
 		r.complete()
 	}

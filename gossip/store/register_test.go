@@ -190,17 +190,17 @@ func TestHeadSticks(t *testing.T) {
 	l.mix("a", "b")
 	for _, n := range []string{"a", "b"} {
 		h := l.object(n, x).Head
-		if h.DeletionTime != 100 || h.DeletionGrace != 30 || h.Generation != 5 || fmt.Sprint(h.Removed) != "[f/1 f/2]" || describe(l.object(n, x)) != "2" {
+		if h.DeletionTime != 100 || h.DeletionGrace != 30 || h.Generation != 7 || fmt.Sprint(h.Removed) != "[f/1 f/2]" || describe(l.object(n, x)) != "2" {
 			t.Fatalf("%s shows %+v", n, h)
 		}
 	}
-	must("b", Write{Body: []byte("3"), Head: Head{Generation: 6, Removed: []string{"f/2"}}}) // f/1 is put back, deletion stays
+	must("b", Write{Body: []byte("3"), Head: Head{Generation: 8, Removed: []string{"f/2"}}}) // f/1 is put back, deletion stays
 	l.mix("a", "b")
 	h := l.object("a", x).Head
-	if h.DeletionTime != 100 || h.DeletionGrace != 30 || h.Generation != 6 || fmt.Sprint(h.Removed) != "[f/2]" {
+	if h.DeletionTime != 100 || h.DeletionGrace != 30 || h.Generation != 8 || fmt.Sprint(h.Removed) != "[f/2]" {
 		t.Fatalf("%+v", h)
 	}
-	must("b", Write{Body: []byte("3"), Head: Head{DeletionTime: 120, DeletionGrace: 0, Generation: 6, Removed: []string{"f/2"}}})
+	must("b", Write{Body: []byte("3"), Head: Head{DeletionTime: 120, DeletionGrace: 0, Generation: 8, Removed: []string{"f/2"}}})
 	if h := l.object("b", x).Head; h.DeletionTime != 100 || h.DeletionGrace != 0 {
 		t.Fatalf("the earliest deletion and the smallest grace: %+v", h)
 	}

@@ -66,7 +66,7 @@ func (r *replica) start(cfg Config, s *saved, now time.Time) *batch {
 	r.core = newCore(&r.cfg)
 	r.view = newView(max(Revision(max(now.UnixMicro(), 1)), s.marks.rev+1))
 	r.core.counter = max(uint64(max(now.UnixMicro(), 1)), s.marks.counter)
-	r.core.clock.last = s.marks.stamp
+	r.core.clock.last, r.core.forgetful = s.marks.stamp, cfg.Forgetful
 	r.core.load(s, r.view)
 	r.known.Store(&fixed{r.core.set, r.core.hello()})
 	r.marks = r.ahead()
@@ -258,6 +258,12 @@ func (r *replica) reply(a answer) {
 			a.wrote.Rev = r.view.now()
 			a.obj = a.wrote
 		}
+	}
+	if a.obj != nil && a.obj.Rev == 0 { // never shown: it was ended before
+		shown := *a.obj
+		_, shown.Rev = r.view.get(a.key)
+		shown.Created = max(shown.Created, 1)
+		a.obj = &shown
 	}
 	r.out = append(r.out, Action{Reply: &Reply{a.id, a.obj, a.err, a.verdict, a.current}})
 }

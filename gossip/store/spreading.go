@@ -6,7 +6,8 @@ import (
 )
 
 // Receive takes a frame that a peer published. An error means that the frame is poison (ErrPoison) and must not be relayed;
-// what could not be merged for want of room or time is no error, for reconciliation brings it again. It returns once the
+// ErrFlood means that it must not be relayed either. What could not be
+// merged for want of room or time is no error, for reconciliation brings it again. It returns once the
 // core has the records, which may be before they are on disk.
 func (s *Store) Receive(from string, frame []byte) error {
 	ev, ok, behind, err := s.arrived(from, frame)
@@ -16,12 +17,35 @@ func (s *Store) Receive(from string, frame []byte) error {
 	if err != nil || !ok {
 		return err
 	}
+	if author, ok := s.allowed(ev.receive); !ok {
+		return fmt.Errorf("frame from %s: %d records by %s: %w", from, len(ev.receive), author, ErrFlood)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), receiveTimeout)
 	defer cancel()
 	if err := s.hand(ctx, ev); err != nil {
 		s.log.Debug("frame dropped", "from", from, "error", err)
 	}
 	return nil
+}
+
+// allowed charges the authors of records that gossip brought. One over its rate holds up the frame; mostly it is the only one
+// in it.
+func (s *Store) allowed(recs []*Record) (over string, ok bool) {
+	if s.cfg.Allow == nil {
+		return "", true
+	}
+	for len(recs) > 0 {
+		author, n, bytes := recs[0].Dot.Actor, 0, 0
+		for n < len(recs) && recs[n].Dot.Actor == author {
+			bytes += recs[n].size()
+			n++
+		}
+		if !s.cfg.Allow(author, n, bytes) {
+			return author, false
+		}
+		recs = recs[n:]
+	}
+	return "", true
 }
 
 // propose asks the home in a goroutine of its own, which Run waits for.

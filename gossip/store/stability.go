@@ -102,6 +102,7 @@ func (p *session) meeting() *meeting {
 
 // meet takes in what a complete reconciliation proved: this node holds what the peer held.
 func (c *core) meet(now time.Time, m *meeting) {
+	c.forgetful = false
 	c.quarantine(m)
 	c.adopt(m.peer.horizons)
 	c.reveal()

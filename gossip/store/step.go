@@ -102,17 +102,24 @@ type core struct {
 	holds   map[string]Stamp // by member
 	pending map[uint64]*pendingWrite
 	swept   time.Time
-	loading bool // from disk: what is kept is in the set already
-	out     []effect
-	acted   map[Key]bool // entries to show at the end of the step; ordered by touched
-	touched []Key
+	limits  limits
+	// forgetful: this disk was lost, or is an old copy, and no peer has told yet what was forgotten.
+	forgetful bool
+	loading   bool // from disk: what is kept is in the set already
+	out       []effect
+	acted     map[Key]bool // entries to show at the end of the step; ordered by touched
+	touched   []Key
 }
+
+// limits are the core's bounds; a simulator has narrower ones.
+type limits struct{ early, held, waiting int }
 
 func newCore(cfg *Config) *core {
 	return &core{
 		cfg: cfg, self: cfg.Self,
 		entries: map[Key]*entry{}, lives: map[UID]*life{}, horizon: map[string]Stamp{}, heard: map[string]Stamp{}, holds: map[string]Stamp{},
 		pending: map[uint64]*pendingWrite{}, acted: map[Key]bool{}, held: newHolding(),
+		limits: limits{early: maxEarly, held: maxHeld, waiting: maxWaiting},
 	}
 }
 

@@ -53,6 +53,8 @@ func Open(cfg Config) (*Store, error) {
 	}
 	if quarantined == "" {
 		quarantined = movedAside(cfg.Dir)
+	} else {
+		cfg.Forgetful = true
 	}
 	st := &Store{
 		log: cfg.Log, disk: d, quarantined: quarantined,
@@ -256,7 +258,7 @@ func (s *Store) abandon() {
 func (s *Store) Quarantined() string { return s.quarantined }
 
 // Root is the fingerprint of all durable records, tombstones included, and their number. Equal stores have equal roots.
-func (s *Store) Root() ([32]byte, int) {
+func (s *replica) Root() ([32]byte, int) {
 	set := s.known.Load().set
 	return set.total().digest(set.size()), set.size()
 }

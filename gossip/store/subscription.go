@@ -24,7 +24,7 @@ type Subscription struct {
 
 // Subscribe begins with the present state where snapshot is set, else with the first change after from; 0 means from now.
 // The start is atomic with the state: nothing is missed and nothing comes twice.
-func (s *Store) Subscribe(sel Selector, from Revision, snapshot bool) (*Subscription, error) {
+func (s *replica) Subscribe(sel Selector, from Revision, snapshot bool) (*Subscription, error) {
 	v := s.view
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -22,9 +22,10 @@ func (c *core) tick(now time.Time) {
 // then on a record of an unknown life from before the horizon is not merged but kept in lost-and-found, so nothing that
 // was deleted comes back with a member that was away.
 func (c *core) sweep(now time.Time) {
+	held := c.heldBack()
 	for _, l := range c.tombstones("", stampOf(now)) {
 		last := l.last()
-		if last < stampOf(now.Add(-c.cfg.TombstoneTTL(l.key.Kind))) && c.everywhere(last) {
+		if last < held && last < stampOf(now.Add(-c.cfg.TombstoneTTL(l.key.Kind))) && c.everywhere(last) {
 			c.raise(l.key.Kind, last)
 			c.purge(l)
 		}
@@ -86,10 +87,24 @@ func (c *core) end(l *life) {
 	c.tidy(e)
 }
 
+// heldBack is the birth of the oldest unknown life of which a record waits here because it is ahead of this node's clock: who
+// tells a horizon must hold every life from before it, or its peers would take theirs for zombies.
+func (c *core) heldBack() Stamp {
+	s := ^Stamp(0)
+	c.early.all(func(r *Record) bool {
+		if c.lives[r.UID] == nil {
+			s = min(s, r.born())
+		}
+		return true
+	})
+	return s
+}
+
 // adopt takes over a peer's horizons after both sides hold the same records: what the peer purged goes here too.
 func (c *core) adopt(hs []horizonOf) {
+	held := c.heldBack()
 	for _, h := range hs {
-		if h.at <= c.horizon[h.kind] {
+		if h.at <= c.horizon[h.kind] || h.at >= held {
 			continue
 		}
 		c.raise(h.kind, h.at)

@@ -23,14 +23,24 @@ const (
 	flagHead    = 0x80
 	flagBody    = 0x100
 	flagBorn    = 0x200 // the record is not the creation
-	flagRaised  = 0x400
+	flagCounts  = 0x400
 
 	frameRecords  = 'r'
 	frameAnnounce = 'a'
 )
 
+// ErrFlood wraps that an author brought more by gossip than it may: nothing is wrong with the bytes, but they are neither merged
+// nor to be relayed. Reconciliation brings the records.
+var ErrFlood = errors.New("more records at once than one author may gossip")
+
 // ErrPoison wraps whatever is wrong with bytes from another node: do not relay them.
 var ErrPoison = errors.New("not a valid record")
+
+// counted reports that somebody counted: records of versions before did not.
+func (r *Record) counted() bool {
+	raised, wrote := r.after.counts()
+	return raised+wrote != 0
+}
 
 // encode returns the record's bytes and where its body ends in them.
 func (r *Record) encode() (b []byte, body int) {
@@ -42,8 +52,8 @@ func (r *Record) encode() (b []byte, body int) {
 		bit uint64
 	}{
 		{r.Op == Delete, flagDelete}, {r.Human, flagHuman}, {len(r.context) > 0, flagContext},
-		{!r.Human && r.Basis != Basis{}, flagBasis}, {r.Root != r.Key, flagRoot}, {!r.head.zero() || r.after.raises() != 0, flagHead}, {r.Body != nil, flagBody},
-		{r.born() != r.Stamp, flagBorn}, {r.after.raises() != 0, flagRaised},
+		{!r.Human && r.Basis != Basis{}, flagBasis}, {r.Root != r.Key, flagRoot}, {!r.head.zero() || r.counted(), flagHead}, {r.Body != nil, flagBody},
+		{r.born() != r.Stamp, flagBorn}, {r.counted(), flagCounts},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -67,7 +77,8 @@ func (r *Record) encode() (b []byte, body int) {
 		b = appendKey(b, r.Root)
 	}
 	if flags&flagHead != 0 {
-		b = r.head.append(b, r.after.raises())
+		raised, _ := r.after.counts()
+		b = r.head.append(b, raised)
 	}
 	if flags&flagBody != 0 {
 		b = appendString(b, string(r.Body))
@@ -76,10 +87,10 @@ func (r *Record) encode() (b []byte, body int) {
 	if flags&flagBorn != 0 {
 		b = binary.AppendUvarint(b, uint64(r.Born))
 	}
-	if flags&flagRaised != 0 {
-		b = binary.AppendUvarint(b, r.raised)
+	if flags&flagCounts != 0 {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, r.raised), r.wrote)
 		for _, e := range r.context {
-			b = binary.AppendUvarint(b, e.raised)
+			b = binary.AppendUvarint(binary.AppendUvarint(b, e.raised), e.wrote)
 		}
 	}
 	return b, body
@@ -184,10 +195,10 @@ func decodeRecord(msg, sig []byte) (*Record, error) {
 	if flags&flagBorn != 0 {
 		r.Born = Stamp(d.uint())
 	}
-	if flags&flagRaised != 0 {
-		r.raised = d.raised()
+	if flags&flagCounts != 0 {
+		r.raised, r.wrote = d.count(), d.count()
 		for i := range r.context {
-			r.context[i].raised = d.raised()
+			r.context[i].raised, r.context[i].wrote = d.count(), d.count()
 		}
 	}
 	if d.err == nil {
@@ -196,7 +207,8 @@ func decodeRecord(msg, sig []byte) (*Record, error) {
 	if d.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPoison, d.err)
 	}
-	r.head.generation -= r.after.raises()
+	raised, _ := r.after.counts()
+	r.head.generation -= raised
 	r.hash = sha256.Sum256(msg)
 	return r, nil
 }
@@ -290,8 +302,8 @@ func (d *decoder) length(most int) int {
 	return int(v)
 }
 
-// raised is bounded so that no sum of them overflows.
-func (d *decoder) raised() uint64 {
+// count is bounded so that no sum of them overflows.
+func (d *decoder) count() uint64 {
 	v := d.uint()
 	if v > 1<<40 {
 		d.fail()

@@ -15,15 +15,15 @@ func specimens(t testing.TB) []*Record {
 	full := &Record{
 		Key: k, Op: Put, UID: newUID(k, nil, nil), Dot: Dot{"bob", 7}, Stamp: stampOf0(1_700_000_000_000) + 3,
 		Basis: Basis{Dot{"alice", 5}, stampOf0(1_699_999_999_000)}, Root: Key{"apps/deployments", "default", "root"},
-		Body: []byte("body"), context: knowledge{{"alice", 9, 5, 0}, {"bob", 6, 0, 0}},
+		Body: []byte("body"), context: knowledge{{"alice", 9, 5, 0, 0}, {"bob", 6, 0, 0, 0}},
 		head: head{deletion: 1_700_000_000, grace: 30, generation: 4, removed: []removal{{"example.com/f", 1}, {"foreground", 2}}},
 	}
 	human := &Record{Key: k, Human: true, UID: newUID(k, []UID{full.UID}, nil), Dot: Dot{"alice", 10}, Stamp: full.Stamp + 1, Root: k, Body: []byte{}}
-	grave := &Record{Key: k, Op: Delete, UID: full.UID, Dot: Dot{"alice", 11}, Stamp: full.Stamp + 2, Root: k, context: knowledge{{"bob", 7, 0, 0}}}
+	grave := &Record{Key: k, Op: Delete, UID: full.UID, Dot: Dot{"alice", 11}, Stamp: full.Stamp + 2, Root: k, context: knowledge{{"bob", 7, 0, 0, 0}}}
 	status := &Record{Key: k, Part: Status, UID: full.UID, Dot: Dot{"bob", 12}, Stamp: full.Stamp + 3, Root: k, Body: []byte("ok")}
 	late := &Record{
-		Key: k, UID: full.UID, Dot: Dot{"bob", 13}, Stamp: full.Stamp + 4, Root: k, Body: []byte("late"), Born: full.Stamp, raised: 2,
-		context: knowledge{{"alice", 10, 5, 1}, {"bob", 7, 0, 1}}, head: head{generation: 1},
+		Key: k, UID: full.UID, Dot: Dot{"bob", 13}, Stamp: full.Stamp + 4, Root: k, Body: []byte("late"), Born: full.Stamp, raised: 2, wrote: 4,
+		context: knowledge{{"alice", 10, 5, 1, 3}, {"bob", 7, 0, 1, 2}}, head: head{generation: 1},
 	}
 	out := []*Record{full, human, grave, status, late}
 	for _, r := range out {
@@ -67,7 +67,7 @@ func TestGoldenEncoding(t *testing.T) {
 			t.Fatal(err)
 		}
 		if w := specimens(t)[i]; r.Key != w.Key || r.Root != w.Root || r.Dot != w.Dot || r.Basis != w.Basis || r.UID != w.UID ||
-			r.Op != w.Op || r.Human != w.Human || (r.Body == nil) != (w.Body == nil) || r.Born != w.Born || r.raised != w.raised || r.head.generation != w.head.generation || !bytes.Equal(encoded(r), msg) {
+			r.Op != w.Op || r.Human != w.Human || (r.Body == nil) != (w.Body == nil) || r.Born != w.Born || r.raised != w.raised || r.wrote != w.wrote || r.head.generation != w.head.generation || !bytes.Equal(encoded(r), msg) {
 			t.Fatalf("%d: %+v", i, r)
 		}
 	}

@@ -1,0 +1,388 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/orpheus-mesh/orpheus/gossip/store"
+)
+
+// oracle knows what every client asked for, what it had been shown when it did, and what it was told. From that alone, and
+// from nothing inside a replica, it says what must be true.
+//
+// Every write answers for the people's edits that its writer saw: a person for all that was shown, siblings included, a
+// machine for what executed. An acknowledged edit is kept where something that is shown answers for it, or where a delete
+// that answers for it ended the object.
+type oracle struct {
+	ops        []*op
+	bodies     map[string]*op
+	deletes    map[string][]*op // by UID
+	dots       map[store.Dot][32]byte
+	graves     map[store.Dot]*op // who asked for a delete record
+	bad        map[[32]byte]string
+	ackedCount int
+}
+
+type op struct {
+	id       int
+	n        *node
+	author   string
+	life     int
+	stamp    store.Stamp // of what it made
+	w        store.Write
+	uid      string // of Base
+	spec     int
+	answers  map[int]bool // people's edits, by id
+	acked    bool
+	sure     bool                // something of it is on a disk
+	doubtful bool                // the client was told no, and it may have come about
+	closed   bool                // the client was told
+	graveAt  map[store.Dot]int64 // the delete records that it made, and when
+	exempt   bool                // whoever held it lost its disk, or was evicted
+	holders  map[string]time.Duration
+}
+
+func newOracle() *oracle {
+	return &oracle{bodies: map[string]*op{}, deletes: map[string][]*op{}, dots: map[store.Dot][32]byte{}, graves: map[store.Dot]*op{}, bad: map[[32]byte]string{}}
+}
+
+// asked notes a write before it is made.
+func (o *oracle) asked(n *node, w store.Write, spec int) *op {
+	x := &op{id: len(o.ops), n: n, author: n.name, life: n.lives, w: w, spec: spec, answers: map[int]bool{}, holders: map[string]time.Duration{}, exempt: !n.member}
+	if w.Base != nil {
+		x.uid = w.Base.UID
+		o.add(x.answers, o.bodies[string(w.Base.Bodies[store.Intent])])
+		for _, s := range w.Base.Others {
+			if w.Human {
+				o.add(x.answers, o.sibling(w.Key, s))
+			}
+		}
+	}
+	if w.Human && w.Part == store.Intent {
+		x.answers[x.id] = true
+	}
+	o.ops = append(o.ops, x)
+	if w.Op == store.Delete {
+		o.deletes[x.uid] = append(o.deletes[x.uid], x)
+	} else if w.Part == store.Intent {
+		o.bodies[string(w.Body)] = x
+	}
+	return x
+}
+
+func (o *oracle) add(to map[int]bool, x *op) {
+	if x != nil {
+		for id := range x.answers {
+			to[id] = true
+		}
+	}
+}
+
+// sibling finds the write behind a sibling: a put by its body, a delete by who asked for it and when.
+func (o *oracle) sibling(k store.Key, s store.Sibling) *op {
+	if !s.Delete {
+		return o.bodies[string(s.Body)]
+	}
+	var found *op
+	for d, x := range o.graves { // at most one fits
+		if d.Actor == s.Author && x.w.Key == k && x.graveAt[d] == s.Time {
+			found = x
+		}
+	}
+	return found
+}
+
+func within(a, b map[int]bool) bool {
+	for id := range a {
+		if !b[id] {
+			return false
+		}
+	}
+	return true
+}
+
+// wrote sees what came onto a disk.
+func (o *oracle) wrote(w *world, n *node, cs []store.Change) {
+	for _, c := range cs {
+		r := c.Record
+		if r == nil || c.Value == nil || c.Bucket != "records" {
+			continue
+		}
+		n.ever[r.Hash()] = true
+		if h, ok := o.dots[r.Dot]; ok && h != r.Hash() && !w.authors.lies(r.Dot.Actor) {
+			w.fail("dot %v was used twice", r.Dot)
+		}
+		o.dots[r.Dot] = r.Hash()
+		if x := o.source(n.name, r); x != nil {
+			x.sure, x.stamp = true, max(x.stamp, r.Stamp)
+			if r.Dot.Actor == n.name {
+				x.holders[n.name] = w.now
+			}
+		}
+	}
+}
+
+// source is the write that a record came from, where its author is the named node.
+func (o *oracle) source(author string, r *store.Record) *op {
+	switch {
+	case r.Part != store.Intent:
+		return nil
+	case r.Op == store.Put:
+		return o.bodies[string(r.Body)]
+	}
+	if x := o.graves[r.Dot]; x != nil || r.Dot.Actor != author {
+		return x
+	}
+	uid := r.UID.String()
+	x := o.first(o.deletes[uid], func(d *op) bool { return d.author == author && d.graveAt == nil })
+	if x == nil { // the other life of a key, which a put or a delete of the shown one settles
+		x = o.first(o.ops, func(d *op) bool {
+			return d.author == author && d.w.Key == r.Key && d.w.Part == store.Intent && d.w.Human == r.Human
+		})
+	}
+	if x != nil {
+		if x.graveAt == nil {
+			x.graveAt = map[store.Dot]int64{}
+		}
+		x.graveAt[r.Dot] = r.Stamp.Milliseconds()
+		o.graves[r.Dot] = x
+		if x.uid != uid {
+			o.deletes[uid] = append(o.deletes[uid], x)
+		}
+	}
+	return x
+}
+
+// first finds a write that is under way, or else one that was when its node went down.
+func (o *oracle) first(ops []*op, fits func(*op) bool) *op {
+	for _, likely := range []func(*op) bool{
+		func(d *op) bool { return !d.closed && d.life == d.n.lives },
+		func(d *op) bool { return !d.closed },
+		func(d *op) bool { return d.doubtful },
+	} {
+		for _, d := range ops {
+			if likely(d) && fits(d) {
+				return d
+			}
+		}
+	}
+	return nil
+}
+
+// accepted notes that a home has on its disk what it was asked to accept.
+func (o *oracle) accepted(home *node, frame []byte) {
+	for _, r := range store.Unframe(frame) {
+		if x := o.source(r.Dot.Actor, r); x != nil {
+			x.sure, x.holders[home.name] = true, home.w.now
+		}
+	}
+}
+
+// met notes that to holds what from held when they began.
+func (o *oracle) met(w *world, from, to *node, began time.Duration) {
+	for _, x := range o.ops {
+		early := x.stamp.Time().After(w.clock().Add(time.Minute)) // held back in memory, now or once the clocks are right
+		if at, ok := x.holders[from.name]; ok && at < began && len(x.holders) < 4 && !early {
+			if _, has := x.holders[to.name]; !has {
+				x.holders[to.name] = w.now
+			}
+		}
+	}
+}
+
+// lost notes that a node's disk no longer has what came to it after the given time.
+func (o *oracle) lost(n *node, since time.Duration) {
+	for _, x := range o.ops {
+		if at, ok := x.holders[n.name]; ok && at >= since {
+			delete(x.holders, n.name)
+			if len(x.holders) == 0 {
+				x.exempt = true
+			}
+		}
+	}
+}
+
+// replied notes what a client was told.
+func (o *oracle) replied(w *world, x *op, r *store.Reply) {
+	x.closed = true
+	if r.Err != nil || r.Object == nil {
+		x.doubtful = errors.Is(r.Err, store.ErrReadOnly) || errors.Is(r.Err, store.ErrConflict)
+		w.tell("%s is told: w%d %v", x.n.name, x.id, r.Err)
+		return
+	}
+	x.acked = true
+	o.ackedCount++
+	w.tell("%s is told: w%d done: %s", x.n.name, x.id, describe(r.Object))
+	if classOf(x.w.Kind) == store.Durable && x.w.Part == store.Intent && !x.sure {
+		w.fail("w%d was acknowledged by %s and is on no disk:\n%s", x.id, x.n.name, strings.Join(x.n.r.Dump(), "\n"))
+	}
+	if x.w.Base == nil {
+		x.uid = r.Object.UID
+	}
+}
+
+// shown checks one change of a view.
+func (o *oracle) shown(w *world, n *node, old, now *store.Object) {
+	k := now
+	if k == nil {
+		k = old
+	}
+	w.tell("%s shows %s: %s", n.name, k.Key, describe(now))
+	if old != nil && now == nil {
+		n.dead[old.UID] = true
+	}
+	if now == nil {
+		return
+	}
+	was := n.heads[now.UID]
+	n.heads[now.UID] = now
+	if n.dead[now.UID] {
+		delete(n.dead, now.UID)
+		o.revived(w, n, now)
+	}
+	if was == nil {
+		return
+	}
+	a, b := was.Head, now.Head
+	switch {
+	case w.plan.leapt: // what was written in another year is written anew
+	case a.DeletionTime != 0 && (b.DeletionTime == 0 || b.DeletionTime > a.DeletionTime):
+		w.fail("%s: the deletion of %s moved from %d to %d", n.name, now.Key, a.DeletionTime, b.DeletionTime)
+	case slices.ContainsFunc(a.Removed, func(f string) bool { return !slices.Contains(b.Removed, f) }):
+		w.fail("%s: a removed finalizer of %s came back: %v, then %v", n.name, now.Key, a.Removed, b.Removed)
+	case w.plan.forgot: // an actor that forgot how far it counted counts anew
+	case b.Generation < a.Generation:
+		w.fail("%s: the generation of %s fell: %s, then %s\n%s", n.name, now.Key, describe(was), describe(now), strings.Join(n.r.Dump(), "\n"))
+	}
+	x, y := o.bodies[string(was.Bodies[store.Intent])], o.bodies[string(now.Bodies[store.Intent])]
+	if x != nil && y != nil && x.spec != y.spec && b.Generation == a.Generation && !w.plan.forgot && len(was.Others)+len(now.Others) == 0 {
+		w.fail("%s: what %s asks for changed and its generation did not: %s, then %s", n.name, now.Key, describe(was), describe(now))
+	}
+}
+
+// revived checks that an ended object is back for a person's edit alone, one that its delete did not know.
+func (o *oracle) revived(w *world, n *node, now *store.Object) {
+	all := o.answered(now)
+	for _, d := range o.deletes[now.UID] {
+		if !within(all, d.answers) {
+			return
+		}
+	}
+	if len(o.deletes[now.UID]) > 0 {
+		w.fail("%s: %s came back from the dead: %s", n.name, now.Key, describe(now))
+	}
+}
+
+// answered is what all that is shown of an object answers for.
+func (o *oracle) answered(x *store.Object) map[int]bool {
+	out := map[int]bool{}
+	o.add(out, o.bodies[string(x.Bodies[store.Intent])])
+	for _, s := range x.Others {
+		if !s.Delete {
+			o.add(out, o.sibling(x.Key, s))
+		}
+	}
+	return out
+}
+
+// published: nothing leaves a node that is not on its disk.
+func (o *oracle) published(w *world, n *node, frame []byte) {
+	for _, r := range store.Unframe(frame) {
+		if classOf(r.Kind) == store.Durable && !n.ever[r.Hash()] {
+			w.fail("%s publishes %v, which is not on its disk", n.name, r.Dot)
+		}
+	}
+}
+
+func (o *oracle) refused(w *world, n *node, from string, frame []byte) {
+	if o.bad[hash(frame)] == "" {
+		w.fail("%s refuses an honest frame of %s", n.name, from)
+	}
+}
+
+func (o *oracle) relayed(w *world, n *node, from string, frame []byte) {
+	if why := o.bad[hash(frame)]; why != "" {
+		w.fail("%s takes poison of %s: %s", n.name, from, why)
+	}
+}
+
+func (o *oracle) broken(w *world, n, peer *node, err error) {
+	w.fail("%s cannot reconcile with %s: %v", n.name, peer.name, err)
+}
+
+// settled checks everything that was promised, once all nodes show the same.
+func (o *oracle) settled(w *world) {
+	alive := map[string]*store.Object{} // by UID
+	var shown []*store.Object
+	for _, kind := range []string{pods, things, claims} {
+		for _, x := range w.nodes[0].r.Objects(kind) {
+			alive[x.UID] = x
+			shown = append(shown, x)
+		}
+	}
+	for _, x := range o.ops {
+		if !x.acked || x.exempt || x.w.Part != store.Intent || classOf(x.w.Kind) != store.Durable {
+			continue
+		}
+		if x.w.Op == store.Delete {
+			if a := alive[x.uid]; a != nil && within(o.answered(a), x.answers) {
+				w.fail("w%d deleted %s, and it is there: %s", x.id, x.w.Key, describe(a))
+			}
+			continue
+		}
+		if x.w.Human && !o.kept(x, shown, alive) {
+			w.fail("the acknowledged edit w%d of %s %.8s is lost (was on %v)", x.id, x.w.Key, x.uid, x.holders)
+		}
+	}
+}
+
+func (o *oracle) kept(x *op, shown []*store.Object, alive map[string]*store.Object) bool {
+	for _, s := range shown {
+		if s.Key != x.w.Key {
+			continue
+		}
+		all := o.answered(s)
+		for _, sib := range s.Others {
+			o.add(all, o.sibling(s.Key, sib))
+		}
+		if all[x.id] {
+			return true
+		}
+	}
+	for _, d := range o.ops {
+		if d.w.Key == x.w.Key && d.answers[x.id] && d.sure && (d.w.Op == store.Delete || len(d.graveAt) > 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// equal checks that two nodes show the same.
+func (o *oracle) equal(w *world, a, b *node) {
+	for _, kind := range []string{pods, things, claims} {
+		x, y := lines(a.r.Objects(kind)), lines(b.r.Objects(kind))
+		if x != y {
+			w.fail("%s shows\n%s%s shows\n%s", a.name, x, b.name, y)
+		}
+	}
+}
+
+func lines(objs []*store.Object) string {
+	var b strings.Builder
+	for _, x := range objs {
+		fmt.Fprintf(&b, "  %s %s %s status %.8x\n", x.Key, describe(x), x.Author, x.Bodies[store.Status])
+	}
+	return b.String()
+}
+
+// evicted: what only this node holds is its own from now on.
+func (o *oracle) evicted(w *world, n *node) {
+	for _, x := range o.ops {
+		if _, ok := x.holders[n.name]; ok && len(x.holders) == 1 {
+			x.exempt = true
+		}
+	}
+}
