@@ -85,7 +85,7 @@ func (w *world) sort(pods []Pod) queue {
 				p = p.bare()
 			}
 			claimed = append(claimed, p)
-		case p.Leaving:
+		case p.Leaving || p.Gated:
 		case twin:
 			q.invalid = append(q.invalid, Pending{Pod: p.UID, Reasons: []Reason{{Text: reasonInvalid + "its UID is there twice"}}})
 		case why != nil:
