@@ -50,18 +50,18 @@ type Change struct {
 type ChangeKind uint8
 
 const (
-	Ready        ChangeKind = iota // the host becomes ready; What: why it is not
-	Uncordon                       // the host is cordoned
-	Tolerate                       // the pod does not tolerate the taint What ("key=value:NoSchedule")
-	Affinity                       // the host does not match the pod's node selector or affinity
-	Port                           // the host port What ("TCP 80") is taken
-	Resource                       // Amount of the resource What is missing ("cpu" in thousandths of a core)
-	Volume                         // the pod's volumes are elsewhere
-	SpreadEven                     // the spread over What would become too uneven
-	SpreadLabel                    // the host lacks the label What that a spread needs
-	Company                        // no pod that it must be near to is in the host's What
-	Apart                          // a pod that it must be apart from is in the host's What
-	KeptApart                      // a pod that must be apart from it is in the host's What
+	Ready       ChangeKind = iota // the host becomes ready; What: why it is not
+	Uncordon                      // the host is cordoned
+	Tolerate                      // the pod does not tolerate the taint What ("key=value:NoSchedule")
+	Affinity                      // the host does not match the pod's node selector or affinity
+	Port                          // the host port What ("TCP 80") is taken
+	Resource                      // Amount of the resource What is missing ("cpu" in thousandths of a core)
+	Volume                        // the pod's volumes are elsewhere
+	SpreadEven                    // the spread over What would become too uneven
+	SpreadLabel                   // the host lacks the label What that a spread needs
+	Company                       // no pod that it must be near to is in the host's What
+	Apart                         // a pod that it must be apart from is in the host's What
+	KeptApart                     // a pod that must be apart from it is in the host's What
 )
 
 func (k ChangeKind) String() string {

@@ -1,0 +1,234 @@
+package placement
+
+// candidate is a host that can take the pod.
+type candidate struct {
+	host     int32
+	distance uint64 // rendezvous: nearest first
+	liking   int64  // preferences, unscaled: most first
+	score    int64
+}
+
+const mostCandidates = 64
+
+func (o *Options) candidates() int {
+	switch {
+	case o.Candidates <= 0:
+		return 8
+	case o.Candidates > mostCandidates:
+		return mostCandidates
+	}
+	return o.Candidates
+}
+
+// nearer orders by distance; IDs break ties alike everywhere.
+func (w *world) nearer(a, b *candidate) bool {
+	return a.distance < b.distance || a.distance == b.distance && w.id[a.host] < w.id[b.host]
+}
+
+// better orders by liking, then by distance.
+func (w *world) better(a, b *candidate) bool {
+	return a.liking > b.liking || a.liking == b.liking && w.nearer(a, b)
+}
+
+// put keeps the best n candidates, sorted.
+func put(list []candidate, n int, c candidate, before func(a, b *candidate) bool) []candidate {
+	switch {
+	case len(list) < n:
+		list = append(list, c)
+	case !before(&c, &list[n-1]):
+		return list
+	}
+	i := len(list) - 1
+	for ; i > 0 && before(&c, &list[i-1]); i-- {
+		list[i] = list[i-1]
+	}
+	list[i] = c
+	return list
+}
+
+// chooser finds the candidates of one pod after the other in buffers of its own.
+type chooser struct {
+	near, liked []candidate
+	liking      []int64 // by host
+	before      [2]func(a, b *candidate) bool
+}
+
+// candidates returns the feasible hosts that are nearest to the pod and, when the pod prefers some hosts to others, also
+// those that it likes best; none when no host is feasible. The result is valid until the next call.
+//
+// Most hosts are passed over by a bound of their distance that needs one multiplication, before anything else of them
+// is read: with d of n hosts to be found about d·ln(n/d) are looked at closely.
+func (w *world) candidates(s *shape, pod uint64) []candidate {
+	if s.picky() {
+		return w.likedCandidates(s, pod)
+	}
+	c, n := &w.chooser, w.want
+	near := c.near[:0]
+	social, worst := s.social(), ^uint64(0)
+	for _, h := range s.static.hosts {
+		hash := meet(pod, w.key[h])
+		rate := w.inverse[h] * w.price(s.blend, h)
+		if lowerBound(hash)>>4*rate > worst || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
+			continue
+		}
+		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * rate}
+		if x.distance > worst || social && w.refusesTopology(s, h) != fine {
+			continue
+		}
+		near = put(near, n, x, c.before[0])
+		if len(near) == n {
+			worst = near[n-1].distance
+		}
+	}
+	c.near = near
+	return near
+}
+
+func (w *world) likedCandidates(s *shape, pod uint64) []candidate {
+	c, n := &w.chooser, w.want
+	near, liked, like := c.near[:0], c.liked[:0], w.likings(s)
+	social, worst, least := s.social(), ^uint64(0), int64(-1<<63)
+	for _, h := range s.static.hosts {
+		hash := meet(pod, w.key[h])
+		rate := w.inverse[h] * w.price(s.blend, h)
+		if lowerBound(hash)>>4*rate > worst && like[h] < least || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
+			continue
+		}
+		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * rate, liking: like[h]}
+		if x.distance > worst && (len(liked) == n && !w.better(&x, &liked[n-1])) || social && w.refusesTopology(s, h) != fine {
+			continue
+		}
+		near, liked = put(near, n, x, c.before[0]), put(liked, n, x, c.before[1])
+		if len(near) == n {
+			worst, least = near[n-1].distance, liked[n-1].liking
+		}
+	}
+	both := near
+	for _, x := range liked {
+		if !contains(near, x.host) {
+			both = append(both, x)
+		}
+	}
+	c.near, c.liked = both, liked
+	return both
+}
+
+func contains(cs []candidate, host int32) bool {
+	for i := range cs {
+		if cs[i].host == host {
+			return true
+		}
+	}
+	return false
+}
+
+// price makes hosts farther by powers of the root of 2.
+func (w *world) price(blend int16, h int32) uint64 {
+	off := int16(w.toll[h])
+	if b := w.blend[h]; b != 0 && blend != 0 {
+		off += min(max(blend-b, b-blend), mostMismatch)
+	}
+	return prices[off]
+}
+
+// social tells whether other pods can make a host impossible for the shape.
+func (s *shape) social() bool {
+	if len(s.hard)+len(s.with)+len(s.apart) > 0 {
+		return true
+	}
+	for _, sel := range s.kind.selectors {
+		for _, g := range sel.groups {
+			if g.repels > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// picky says whether hosts differ for the shape in more than what is free on them.
+func (s *shape) picky() bool { return s.likes != nil || s.soft != nil || s.static.picky || s.drawn() }
+
+// drawn says whether there are pods that it wants near or apart, or that want it so.
+func (s *shape) drawn() bool {
+	if s.near != nil {
+		return true
+	}
+	for _, sel := range s.kind.selectors {
+		for _, g := range sel.groups {
+			if g.pulls > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// likings sums preferences of all hosts in their own units, to find hosts worth scoring: an untolerated soft taint
+// weighs as much as the strongest preference, and so does every pod by which a soft spread would exceed its skew.
+func (w *world) likings(s *shape) []int64 {
+	like := w.chooser.liking
+	for len(like) < len(w.id) {
+		like = append(like, 0)
+	}
+	w.chooser.liking = like
+	clear(like)
+	if s.likes != nil {
+		for _, h := range s.static.hosts {
+			like[h] = int64(s.likes.sum[h])
+		}
+	}
+	if s.static.picky {
+		for _, h := range s.static.hosts {
+			like[h] -= 100 * int64(s.static.soft[w.taints[h]])
+		}
+	}
+	for i := range s.soft {
+		for _, h := range s.static.hosts {
+			like[h] -= 100 * s.soft[i].crowding(h)
+		}
+	}
+	if s.drawn() {
+		for _, h := range s.static.hosts {
+			like[h] += s.affection(h)
+		}
+	}
+	return like
+}
+
+// affection is the pull of pods: those that this one wants near (or not), and those that want it near.
+func (s *shape) affection(h int32) (sum int64) {
+	for i := range s.near {
+		g := s.near[i].group
+		if d := g.topology.domain[h]; d >= 0 {
+			sum += s.near[i].weight * int64(g.chosen[d])
+		}
+	}
+	for _, sel := range s.kind.selectors {
+		for _, g := range sel.groups {
+			if g.pulls == 0 {
+				continue
+			}
+			if d := g.topology.domain[h]; d >= 0 {
+				sum += g.pull[d]
+			}
+		}
+	}
+	return sum
+}
+
+// crowding is by how many pods host h's domains exceed the emptiest one, beyond the skew that soft spreads allow.
+func (s *shape) crowding(h int32) (sum int64) {
+	for i := range s.soft {
+		sum += s.soft[i].crowding(h)
+	}
+	return sum
+}
+
+func (c *constraint) crowding(h int32) int64 {
+	d := c.ledger.topology.domain[h]
+	if d < 0 {
+		return 1 + c.ledger.domains
+	}
+	return max(int64(c.ledger.counts[d])-c.ledger.floor(c.minDomains)+1-c.maxSkew, 0)
+}
