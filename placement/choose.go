@@ -25,62 +25,83 @@ func (w *world) nearer(a, b *candidate) bool {
 	return a.distance < b.distance || a.distance == b.distance && w.id[a.host] < w.id[b.host]
 }
 
-// better orders by liking, then by distance.
-func (w *world) better(a, b *candidate) bool {
-	return a.liking > b.liking || a.liking == b.liking && w.nearer(a, b)
-}
-
-// put keeps the best n candidates, sorted.
-func put(list []candidate, n int, c candidate, before func(a, b *candidate) bool) []candidate {
+// put keeps the best n candidates, sorted by liking first when liked.
+func (w *world) put(list []candidate, c candidate, liked bool) []candidate {
+	n := w.want
 	switch {
 	case len(list) < n:
 		list = append(list, c)
-	case !before(&c, &list[n-1]):
+	case !w.before(&c, &list[n-1], liked):
 		return list
 	}
 	i := len(list) - 1
-	for ; i > 0 && before(&c, &list[i-1]); i-- {
+	for ; i > 0 && w.before(&c, &list[i-1], liked); i-- {
 		list[i] = list[i-1]
 	}
 	list[i] = c
 	return list
 }
 
+func (w *world) before(a, b *candidate, liked bool) bool {
+	if liked && a.liking != b.liking {
+		return a.liking > b.liking
+	}
+	return w.nearer(a, b)
+}
+
 // chooser finds the candidates of one pod after the other in buffers of its own.
 type chooser struct {
 	near, liked []candidate
 	liking      []int64 // by host
-	before      [2]func(a, b *candidate) bool
 }
 
 // candidates returns the feasible hosts that are nearest to the pod and, when the pod prefers some hosts to others, also
 // those that it likes best; none when no host is feasible. The result is valid until the next call.
 //
-// Most hosts are passed over by a bound of their distance that needs one multiplication, before anything else of them
-// is read: with d of n hosts to be found about d·ln(n/d) are looked at closely.
+// Most hosts are passed over by a bound of their distance that takes one multiplication more than the hash, before
+// anything else of them is read. The distance within which the last pod of the shape found its candidates, doubled, is
+// tried first; only when there are too few all are looked at.
 func (w *world) candidates(s *shape, pod uint64) []candidate {
 	if s.picky() {
 		return w.likedCandidates(s, pod)
 	}
-	c, n := &w.chooser, w.want
-	near := c.near[:0]
-	social, worst := s.social(), ^uint64(0)
+	near := w.within(s, pod, s.reach)
+	if len(near) < w.want && s.reach != farthest {
+		near = w.within(s, pod, farthest)
+	}
+	s.reach = farthest
+	if len(near) == w.want && near[w.want-1].distance < farthest/2 {
+		s.reach = 2 * near[w.want-1].distance
+	}
+	return near
+}
+
+const farthest = ^uint64(0)
+
+func (w *world) within(s *shape, pod, worst uint64) []candidate {
+	near, n := w.chooser.near[:0], w.want
+	social := s.social()
+	key, base := w.key, w.inverse[:len(w.key)]
 	for _, h := range s.static.hosts {
-		hash := meet(pod, w.key[h])
-		rate := w.inverse[h] * w.price(s.blend, h)
-		if lowerBound(hash)>>4*rate > worst || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
+		hash := meet(pod, key[h])
+		least := lowerBound(hash) * base[h]
+		if least > worst/leastPrice {
 			continue
 		}
-		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * rate}
+		price := w.price(s, h)
+		if least*price > worst || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
+			continue
+		}
+		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * base[h] * price}
 		if x.distance > worst || social && w.refusesTopology(s, h) != fine {
 			continue
 		}
-		near = put(near, n, x, c.before[0])
+		near = w.put(near, x, false)
 		if len(near) == n {
 			worst = near[n-1].distance
 		}
 	}
-	c.near = near
+	w.chooser.near = near
 	return near
 }
 
@@ -90,15 +111,18 @@ func (w *world) likedCandidates(s *shape, pod uint64) []candidate {
 	social, worst, least := s.social(), ^uint64(0), int64(-1<<63)
 	for _, h := range s.static.hosts {
 		hash := meet(pod, w.key[h])
-		rate := w.inverse[h] * w.price(s.blend, h)
-		if lowerBound(hash)>>4*rate > worst && like[h] < least || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
+		if like[h] < least && lowerBound(hash)*w.inverse[h] > worst/leastPrice {
+			continue
+		}
+		rate := w.inverse[h] * w.price(s, h)
+		if like[h] < least && lowerBound(hash)*rate > worst || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
 			continue
 		}
 		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * rate, liking: like[h]}
-		if x.distance > worst && (len(liked) == n && !w.better(&x, &liked[n-1])) || social && w.refusesTopology(s, h) != fine {
+		if x.distance > worst && (len(liked) == n && !w.before(&x, &liked[n-1], true)) || social && w.refusesTopology(s, h) != fine {
 			continue
 		}
-		near, liked = put(near, n, x, c.before[0]), put(liked, n, x, c.before[1])
+		near, liked = w.put(near, x, false), w.put(liked, x, true)
 		if len(near) == n {
 			worst, least = near[n-1].distance, liked[n-1].liking
 		}
@@ -122,13 +146,16 @@ func contains(cs []candidate, host int32) bool {
 	return false
 }
 
-// price makes hosts farther by powers of the root of 2.
-func (w *world) price(blend int16, h int32) uint64 {
-	off := int16(w.toll[h])
-	if b := w.blend[h]; b != 0 && blend != 0 {
-		off += min(max(blend-b, b-blend), mostMismatch)
+// price makes host h farther from the shape: by mismatch, scarcity, and untolerated soft taints (eight times each).
+func (w *world) price(s *shape, h int32) uint64 {
+	off := int(w.toll[h])
+	if b := w.blend[h]; b != 0 && s.blend != 0 {
+		off += int(min(max(s.blend-b, b-s.blend), mostMismatch))
 	}
-	return prices[off]
+	if s.static.picky {
+		off += 6 * int(s.static.soft[w.taints[h]])
+	}
+	return prices[min(off, len(prices)-1)]
 }
 
 // social tells whether other pods can make a host impossible for the shape.
@@ -146,8 +173,8 @@ func (s *shape) social() bool {
 	return false
 }
 
-// picky says whether hosts differ for the shape in more than what is free on them.
-func (s *shape) picky() bool { return s.likes != nil || s.soft != nil || s.static.picky || s.drawn() }
+// picky says whether hosts differ for the shape in more than what is free on them and their taints.
+func (s *shape) picky() bool { return s.likes != nil || s.soft != nil || s.drawn() }
 
 // drawn says whether there are pods that it wants near or apart, or that want it so.
 func (s *shape) drawn() bool {

@@ -283,6 +283,9 @@ func TestNegLog2(t *testing.T) {
 		if got := float64(logs.negLog2(h)) / (1 << logBits); math.Abs(got-want) > 3e-6 {
 			t.Fatalf("-log2(%d/2^64) = %f, want %f", h, got, want)
 		}
+		if lowerBound(h) > logs.negLog2(h)>>4 {
+			t.Fatalf("the bound of %d is %d, its logarithm %d", h, lowerBound(h), logs.negLog2(h)>>4)
+		}
 	}
 	far := logs.negLog2(0) >> 4
 	hi, _ := bits.Mul64(far*inverse(0), prices[len(prices)-1])

@@ -296,15 +296,3 @@ func BenchmarkPlanted(b *testing.B) {
 		}
 	}
 }
-
-// Ten thousand pods on a thousand hosts.
-func BenchmarkPlace10k(b *testing.B) {
-	w := newPlant(2, 1000, .5)
-	v := w.view()
-	v.Pods = v.Pods[:min(10000, len(v.Pods))]
-	b.ReportAllocs()
-	for b.Loop() {
-		Place(v, Options{})
-	}
-	b.ReportMetric(float64(len(v.Pods)*b.N)/b.Elapsed().Seconds(), "pods/s")
-}

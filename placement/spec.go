@@ -54,6 +54,7 @@ type shape struct {
 	*spec
 	kind *kind
 
+	reach     uint64 // a distance within which the last pod's candidates were; a guess that no choice depends on
 	failed    bool
 	version   int // of what could change a failure, when it failed
 	explained int // the stamp of pending; 0: never
@@ -67,7 +68,7 @@ func (w *world) shape(s *spec, k *kind) *shape {
 			return x
 		}
 	}
-	x := &shape{spec: s, kind: k}
+	x := &shape{spec: s, kind: k, reach: farthest}
 	s.shapes = append(s.shapes, x)
 	return x
 }

@@ -126,7 +126,6 @@ func newWorld(o Options) *world {
 		topologies: map[string]*topology{}, statics: map[digest][]*static{}, pinned: map[string][]*static{}, specs: map[digest][]*spec{},
 		owners: map[string]*owner{}, byUID: map[string]int32{}, twins: map[string][]int32{}, orphans: map[string][]int32{}, stamp: 1,
 	}
-	w.chooser.before = [2]func(a, b *candidate) bool{w.nearer, w.better}
 	w.zones = w.topology("topology.kubernetes.io/zone")
 	return w
 }
