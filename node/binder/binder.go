@@ -209,7 +209,7 @@ func (b *Binder) decide(batch []*corev1.Pod, epoch uint64, now time.Time) {
 	for _, p := range batch {
 		byUID[string(p.UID)] = p
 	}
-	plan := b.config.Place(b.picture.view(batch, b.flights.hosts(), b.config.Volumes), placement.Options{})
+	plan := b.config.Place(b.picture.view(b.about(batch)), options)
 	for _, bind := range plan.Binds {
 		p := byUID[bind.Pod]
 		if p == nil {

@@ -361,7 +361,7 @@ func BenchmarkOnePod(b *testing.B) {
 	one := pod("new", "1")
 	p.setPod(one)
 	for b.Loop() {
-		plan := placement.Place(p.view([]*corev1.Pod{one}, nil, nil), placement.Options{})
+		plan := placement.Place(p.view(question{batch: []*corev1.Pod{one}}), placement.Options{})
 		if len(plan.Binds) != 1 {
 			b.Fatal(plan)
 		}
