@@ -12,6 +12,12 @@ import (
 func (w *world) decide() Plan {
 	w.tidy()
 	w.line()
+	w.weighScarcity()
+	w.plan++
+	w.moves, w.repairs = 0, 0
+	for _, b := range w.budgets {
+		b.left = b.view.Allowed
+	}
 	var plan Plan
 	if n := len(w.queue); n > 0 {
 		plan.Binds = make([]Bind, 0, n)
@@ -19,37 +25,69 @@ func (w *world) decide() Plan {
 	}
 	for progress := true; progress; {
 		progress = false
+		w.unreserve()
 		left := w.queue[:0]
 		for _, i := range w.queue {
-			if s := w.pods[i].shape; s.hopeless(w) || !w.place(i, &plan) {
-				left = append(left, i)
+			if w.place(i, &plan) || w.makeRoom(i, &plan) {
+				progress = true
 				continue
 			}
-			progress = true
+			left = append(left, i)
 		}
 		w.queue = left
 	}
 	plan.Pending = w.pending()
+	w.unreserve()
+	w.rebalance(&plan)
+	w.dismiss()
+	plan.Binds = slices.DeleteFunc(plan.Binds, func(b Bind) bool { return b.Pod == "" })
+	for _, i := range w.fresh {
+		w.pods[i].bound = -1
+	}
+	w.fresh = w.fresh[:0]
 	return plan
 }
 
 // place binds a pod to the best of its candidates.
 func (w *world) place(i int32, plan *Plan) bool {
 	r := &w.pods[i]
+	if r.shape.hopeless(w) {
+		return false
+	}
 	cs := w.candidates(r.shape, r.hash)
 	if len(cs) == 0 {
 		r.shape.fail(w)
 		return false
 	}
 	w.rank(r.shape, r.owner, cs)
-	plan.Binds = append(plan.Binds, Bind{r.uid, w.id[cs[0].host], w.alternatives(cs)})
-	w.claim(i, cs[0].host)
+	w.bind(i, cs[0].host, w.alternatives(cs), plan)
 	return true
 }
 
-func (w *world) claim(i, h int32) {
+// makeRoom repairs or preempts for a pod that fits nowhere; true when it is bound.
+func (w *world) makeRoom(i int32, plan *Plan) bool {
+	s := w.pods[i].shape
+	if s.barren != [2]int{w.plan, w.stamp} {
+		if (len(w.fresh) > 0 || w.opts.Moves > 0) && w.repair(i, plan) {
+			return true
+		}
+		if w.opts.Preempt && !w.awaitsRoom(i) && !s.pod.NeverPreempts && w.ranks.below(s.pod.Priority) && len(plan.Preemptions) < mostPreemptions {
+			w.preempt(i, plan)
+		}
+		s.barren = [2]int{w.plan, w.stamp}
+	}
+	if w.awaitsRoom(i) {
+		w.reserve(i)
+	}
+	return false
+}
+
+func (w *world) bind(i, h int32, others []string, plan *Plan) {
 	r := &w.pods[i]
+	plan.Binds = append(plan.Binds, Bind{r.uid, w.id[h], others})
+	r.bound = int32(len(plan.Binds) - 1)
 	r.claim, r.waits, r.nominated = w.id[h], false, ""
+	w.fresh = append(w.fresh, i)
 	w.settle(i, h)
 }
 
@@ -79,7 +117,7 @@ func (w *world) line() {
 	for _, i := range w.queue {
 		r := &w.pods[i]
 		room := uint64(bits.Len(uint(len(r.spec.static.hosts))))
-		order := uint64(^uint32(r.priority)^1<<31)<<32 | room<<26 | uint64(63-r.spec.size)<<20 | r.hash>>44
+		order := uint64(^uint32(r.spec.pod.Priority)^1<<31)<<32 | room<<26 | uint64(63-r.spec.size)<<20 | r.hash>>44
 		w.sorted = w.sorted && order == r.order
 		r.order = order
 	}

@@ -94,6 +94,7 @@ func demands(p *Pod) digest {
 	d.number(r.Memory)
 	d.number(r.Disk)
 	d.number(r.Pods)
+	d.number(int64(p.Priority))
 	for i := range r.Extended {
 		d.string(r.Extended[i].Name)
 		d.number(r.Extended[i].Value)
@@ -129,7 +130,7 @@ func (p *Pod) social() bool {
 // sameDemands tells whether two pods ask for the same, in the same words.
 func sameDemands(a, b *Pod) bool {
 	x, y := &a.Requests, &b.Requests
-	return x.CPU == y.CPU && x.Memory == y.Memory && x.Disk == y.Disk && x.Pods == y.Pods && slices.Equal(x.Extended, y.Extended) &&
+	return a.Priority == b.Priority && a.NeverPreempts == b.NeverPreempts && x.CPU == y.CPU && x.Memory == y.Memory && x.Disk == y.Disk && x.Pods == y.Pods && slices.Equal(x.Extended, y.Extended) &&
 		slices.Equal(a.Ports, b.Ports) && sameRules(a, b) && slices.EqualFunc(a.Preferred, b.Preferred, sameWeighted) &&
 		samePodTerms(a.Affinity, b.Affinity) && samePodTerms(a.AntiAffinity, b.AntiAffinity) &&
 		samePodTerms(a.PrefersNear, b.PrefersNear) && samePodTerms(a.PrefersApart, b.PrefersApart) &&

@@ -12,6 +12,7 @@ type ledger struct {
 	least    int32
 	domains  int64 // that have members
 	version  int   // rises when counts rise
+	watchers int   // pods that it must be even for
 }
 
 func (w *world) ledger(s *Spread, st *static, sel *selector, keys []string) *ledger {

@@ -15,15 +15,14 @@ type record struct {
 	invalid   string // why it cannot be placed
 	seen      int    // in which Delta it came last
 	order     uint64 // in the queue
-	priority  int32
-	host      int32 // index, −1: none
-	bound     int32 // index of its Bind in the Plan that is being made, −1: none
-	next      int32 // pod of the same host
+	host      int32  // index, −1: none
+	bound     int32  // index of its Bind in the Plan that is being made, −1: none
+	next      int32  // pod of the same host
 	prev      int32
 	nextOfSet int32 // pod with the same label set
 	prevOfSet int32
 
-	leaving, gated, neverPreempts, waits, reserved bool
+	leaving, gated, waits, reserved, doomed bool
 }
 
 // putPod takes a new or changed pod.
@@ -47,8 +46,7 @@ func (w *world) putPod(p *Pod) {
 // unchanged tells whether the pod is what record i says.
 func (w *world) unchanged(i int32, p *Pod) bool {
 	r := &w.pods[i]
-	if r.invalid != "" || r.claim != p.Host || r.nominated != p.Nominated || r.leaving != p.Leaving || r.gated != p.Gated || r.priority != p.Priority ||
-		r.neverPreempts != p.NeverPreempts || r.name != p.Name || r.ownerName() != p.Owner || len(w.twins[p.UID]) > 0 ||
+	if r.invalid != "" || r.claim != p.Host || r.nominated != p.Nominated || r.leaving != p.Leaving || r.gated != p.Gated || r.name != p.Name || r.ownerName() != p.Owner || len(w.twins[p.UID]) > 0 ||
 		w.spec(p) != r.spec || w.labelset(p) != r.set {
 		return false
 	}
@@ -86,13 +84,14 @@ func (w *world) record(i int32, p *Pod) {
 	}
 	w.pods[i] = record{
 		uid: p.UID, name: p.Name, hash: name(p.UID), spec: s, set: l, owner: w.owner(p.Owner), claim: p.Host, nominated: p.Nominated,
-		invalid: invalid, seen: w.delta, priority: p.Priority, host: -1, bound: -1, next: -1, prev: -1, nextOfSet: l.pods, prevOfSet: -1,
-		leaving: p.Leaving, gated: p.Gated, neverPreempts: p.NeverPreempts,
+		invalid: invalid, seen: w.delta, host: -1, bound: -1, next: -1, prev: -1, nextOfSet: l.pods, prevOfSet: -1,
+		leaving: p.Leaving, gated: p.Gated,
 	}
 	if l.pods >= 0 {
 		w.pods[l.pods].prevOfSet = i
 	}
 	l.pods = i
+	s.watch(1)
 	if s.static != nil {
 		w.pods[i].shape = w.shape(s, l.kind)
 	}
@@ -177,6 +176,7 @@ func (w *world) erase(i int32) {
 	if r.nextOfSet >= 0 {
 		w.pods[r.nextOfSet].prevOfSet = r.prevOfSet
 	}
+	r.spec.watch(-1)
 	*r = record{host: -1}
 	w.dead = append(w.dead, i)
 }
@@ -190,6 +190,7 @@ func (w *world) settle(i, h int32) {
 	}
 	w.heads[h] = i
 	w.count[h]++
+	w.ranks.add(r.spec.pod.Priority, 1)
 	w.use(r.spec, h)
 	w.counted(r.shape, h, r.leaving, 1)
 	w.lodge(r.owner, h, 1)
@@ -209,6 +210,7 @@ func (w *world) unsettle(i int32) {
 		w.pods[r.next].prev = r.prev
 	}
 	w.count[h]--
+	w.ranks.add(r.spec.pod.Priority, -1)
 	r.host, r.prev, r.next = -1, -1, -1
 	if !w.giveBack(r.spec, h) {
 		w.recount(h)

@@ -59,7 +59,7 @@ type shape struct {
 	version   int // of what could change a failure, when it failed
 	explained int // the stamp of pending; 0: never
 	pending   Pending
-	barren    int // the stamp at which no preemption or repair was found
+	barren    [2]int // the Plan and the stamp at which neither repair nor preemption helped
 }
 
 func (w *world) shape(s *spec, k *kind) *shape {
@@ -90,8 +90,8 @@ func (w *world) spec(p *Pod) *spec {
 func (w *world) newSpec(p *Pod) *spec {
 	r := &p.Requests
 	s := &spec{cpu: r.CPU, memory: r.Memory, disk: r.Disk, pods: max(r.Pods, 1), ports: p.Ports, pod: *p, invalid: p.validate()}
-	s.pod.UID, s.pod.Name, s.pod.Owner, s.pod.Labels, s.pod.Priority = "", "", "", nil, 0
-	s.pod.Host, s.pod.Nominated, s.pod.NeverPreempts, s.pod.Gated, s.pod.Leaving = "", "", false, false, false
+	s.pod.UID, s.pod.Name, s.pod.Owner, s.pod.Labels = "", "", "", nil
+	s.pod.Host, s.pod.Nominated, s.pod.Gated, s.pod.Leaving = "", "", false, false
 	if s.invalid != nil {
 		return s
 	}
@@ -121,6 +121,20 @@ func (w *world) newSpec(p *Pod) *spec {
 	}
 	s.hard, s.soft = w.constraints(p, s.static, true), w.constraints(p, s.static, false)
 	return s
+}
+
+// watch notes that a pod more (or less) depends on what others are where.
+func (s *spec) watch(n int) {
+	if s.static == nil {
+		return
+	}
+	s.static.demand += int64(n) * size(s.cpu, s.memory)
+	for _, g := range s.with {
+		g.watchers += n
+	}
+	for i := range s.hard {
+		s.hard[i].ledger.watchers += n
+	}
 }
 
 func need(n int64) int64 {

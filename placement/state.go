@@ -75,8 +75,7 @@ func (s *State) View() View {
 func (r *record) view() Pod {
 	p := r.spec.pod
 	p.UID, p.Namespace, p.Name, p.Owner, p.Labels = r.uid, r.set.namespace, r.name, r.ownerName(), r.set.labels
-	p.Priority, p.Host, p.Nominated = r.priority, r.claim, r.nominated
-	p.Leaving, p.Gated, p.NeverPreempts = r.leaving, r.gated, r.neverPreempts
+	p.Host, p.Nominated, p.Leaving, p.Gated = r.claim, r.nominated, r.leaving, r.gated
 	return p
 }
 
@@ -103,6 +102,7 @@ type world struct {
 	owners            map[string]*owner
 	budgets           []*budget
 	lodgers           lodgers
+	scarcity          scarcity
 
 	pods    []record
 	byUID   map[string]int32
@@ -115,9 +115,18 @@ type world struct {
 	refused []int32 // that are invalid
 	others  []string
 
-	delta  int // number of the Delta
-	stamp  int // rises with every change
-	relief int // rises with every change that may make room
+	ranks    ranks   // of placed pods
+	reserved []int32 // nominated pods that wait, while a Plan is made
+	doomed   []int32 // victims of this Plan
+	tried    []int32
+	moves    int // of pods that run, in this Plan
+	repairs  int // tried in this Plan
+
+	fresh  []int32 // bound by the Plan that is being made
+	delta  int     // number of the Delta
+	plan   int     // number of the Plan
+	stamp  int     // rises with every change
+	relief int     // rises with every change that may make room
 }
 
 func newWorld(o Options) *world {

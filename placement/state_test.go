@@ -91,7 +91,7 @@ func drawDelta(t *rapid.T, m *memory) (d Delta) {
 // A State that lived through a history gives the Plan that Place gives for what there is, byte for byte.
 func TestApplyIsPlace(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o := drawOptions(t)
+		o := drawBoldOptions(t)
 		s, m := NewState(o), newMemory()
 		for range rapid.IntRange(1, 6).Draw(t, "steps") {
 			d := drawDelta(t, m)

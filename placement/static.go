@@ -12,6 +12,7 @@ type static struct {
 	soft   []int32  // untolerated PreferNoSchedule taints by taint set
 	picky  bool     // soft has one that is not 0
 	bears  []bool   // by taint set: its hard taints are tolerated
+	demand int64    // size of all pods that have it
 }
 
 type nodeRules struct {

@@ -71,7 +71,7 @@ type group struct {
 	any      int32   // sum of chosen
 	repels   int32   // sum of apart
 	pulls    int32   // pods in pull
-	awaited  bool    // some pod must be near such pods
+	watchers int     // pods that must be near such pods
 	version  int     // rises with every rise of chosen
 }
 
