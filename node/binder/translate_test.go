@@ -59,11 +59,11 @@ func TestTranslateEveryField(t *testing.T) {
 		"a daemon's node": {
 			spec: corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 				NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: "In", Values: []string{"n1"}}}}, {}}}}}},
-			want: placement.Pod{Required: []placement.Term{{Fields: []placement.Requirement{{Key: "metadata.name", Op: placement.In, Values: []string{"n1"}}}}}},
+			want: placement.Pod{Required: []placement.Term{{Fields: []placement.Requirement{{Key: "metadata.name", Op: placement.In, Values: []string{"n1"}}}}, {}}},
 		},
 		"a node affinity that nothing meets is a demand": {
 			spec: corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{}}}}}},
-			want: placement.Pod{Required: []placement.Term{}},
+			want: placement.Pod{Required: []placement.Term{{}}},
 		},
 		"node preferences": {
 			spec: corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{
@@ -98,6 +98,10 @@ func TestTranslateEveryField(t *testing.T) {
 				MinDomains: &one, LabelSelector: web, MatchLabelKeys: []string{"rev", "absent"}, NodeAffinityPolicy: new(corev1.NodeInclusionPolicyIgnore), NodeTaintsPolicy: new(corev1.NodeInclusionPolicyHonor)}}},
 			want: placement.Pod{Labels: []placement.Label{{Key: "rev", Value: "5"}}, Spread: []placement.Spread{{Topology: "zone", MaxSkew: 2, Hard: true, MinDomains: 1, IgnoreAffinity: true, HonorTaints: true,
 				Match: append(isWeb[:1:1], placement.Requirement{Key: "rev", Op: placement.In, Values: []string{"5"}})}}},
+		},
+		"a spread of everything counts nothing, as upstream": {
+			spec: corev1.PodSpec{TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{TopologyKey: "zone", MaxSkew: 1, LabelSelector: &metav1.LabelSelector{}}}},
+			want: placement.Pod{Spread: []placement.Spread{{Topology: "zone", MaxSkew: 1, MatchNothing: true}}},
 		},
 		"tolerations: one that is not understood tolerates nothing": {
 			spec: corev1.PodSpec{Tolerations: []corev1.Toleration{{Operator: "Exists"}, {Key: "k", Value: "v", Effect: "NoExecute"}, {Key: "n", Operator: "Lt", Value: "3"}, {Key: "e", Effect: "Someday"}}},
