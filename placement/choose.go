@@ -80,19 +80,13 @@ const farthest = ^uint64(0)
 
 func (w *world) within(s *shape, pod, worst uint64) []candidate {
 	near, n := w.chooser.near[:0], w.want
-	social := s.social()
-	key, base := w.key, w.inverse[:len(w.key)]
+	social, key, rates := s.social(), w.key, s.rates.of[:len(w.key)]
 	for _, h := range s.static.hosts {
-		hash := meet(pod, key[h])
-		least := lowerBound(hash) * base[h]
-		if least > worst/leastPrice {
+		hash, rate := meet(pod, key[h]), rates[h]
+		if lowerBound(hash)*rate > worst || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
 			continue
 		}
-		price := w.price(s, h)
-		if least*price > worst || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
-			continue
-		}
-		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * base[h] * price}
+		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * rate * w.blemish(s, h)}
 		if x.distance > worst || social && w.refusesTopology(s, h) != fine {
 			continue
 		}
@@ -108,23 +102,23 @@ func (w *world) within(s *shape, pod, worst uint64) []candidate {
 func (w *world) likedCandidates(s *shape, pod uint64) []candidate {
 	c, n := &w.chooser, w.want
 	near, liked, like := c.near[:0], c.liked[:0], w.likings(s)
-	social, worst, least := s.social(), ^uint64(0), int64(-1<<63)
+	social, key, rates := s.social(), w.key, s.rates.of[:len(w.key)]
+	worst, least, edge := farthest, int64(-1<<63), farthest // edge: the distance of the last one among those liked least
 	for _, h := range s.static.hosts {
-		hash := meet(pod, w.key[h])
-		if like[h] < least && lowerBound(hash)*w.inverse[h] > worst/leastPrice {
+		hash, rate := meet(pod, key[h]), rates[h]
+		if bound := lowerBound(hash) * rate; bound > worst && (like[h] < least || like[h] == least && bound > edge) {
 			continue
 		}
-		rate := w.inverse[h] * w.price(s, h)
-		if like[h] < least && lowerBound(hash)*rate > worst || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
+		if !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
 			continue
 		}
-		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * rate, liking: like[h]}
+		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * rate * w.blemish(s, h), liking: like[h]}
 		if x.distance > worst && (len(liked) == n && !w.before(&x, &liked[n-1], true)) || social && w.refusesTopology(s, h) != fine {
 			continue
 		}
 		near, liked = w.put(near, x, false), w.put(liked, x, true)
 		if len(near) == n {
-			worst, least = near[n-1].distance, liked[n-1].liking
+			worst, least, edge = near[n-1].distance, liked[n-1].liking, liked[n-1].distance
 		}
 	}
 	both := near
@@ -146,16 +140,12 @@ func contains(cs []candidate, host int32) bool {
 	return false
 }
 
-// price makes host h farther from the shape: by mismatch, scarcity, and untolerated soft taints (eight times each).
-func (w *world) price(s *shape, h int32) uint64 {
-	off := int(w.toll[h])
-	if b := w.blend[h]; b != 0 && s.blend != 0 {
-		off += int(min(max(s.blend-b, b-s.blend), mostMismatch))
+// blemish makes host h farther for every soft taint that the shape does not tolerate.
+func (w *world) blemish(s *shape, h int32) uint64 {
+	if !s.static.picky {
+		return 1
 	}
-	if s.static.picky {
-		off += 6 * int(s.static.soft[w.taints[h]])
-	}
-	return prices[min(off, len(prices)-1)]
+	return 1 << (3 * min(s.static.soft[w.taints[h]], 2))
 }
 
 // social tells whether other pods can make a host impossible for the shape.

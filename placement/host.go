@@ -131,6 +131,7 @@ func (w *world) describe(i int32, h Host) {
 	a := amounts{h.Allocatable.CPU, h.Allocatable.Memory, h.Allocatable.Disk, h.Allocatable.Pods}
 	w.total[i], w.free[i], w.ports[i] = a, a, w.ports[i][:0]
 	w.blend[i] = w.logs.blend(a.cpu, a.memory)
+	w.reprice(i)
 	for _, e := range w.extra {
 		e[i] = 0
 	}
@@ -196,7 +197,7 @@ func less(a, b int64) int64 { return max(a-b, floor) }
 func (w *world) use(s *spec, h int32) {
 	f := &w.free[h]
 	f.cpu, f.memory, f.disk, f.pods = less(f.cpu, s.cpu), less(f.memory, s.memory), less(f.disk, s.disk), less(f.pods, s.pods)
-	w.blend[h] = w.logs.blend(f.cpu, f.memory)
+	w.blended(h)
 	for i := range s.extended {
 		e := &s.extended[i]
 		w.extra[e.index][h] = less(w.extra[e.index][h], e.value)
@@ -211,7 +212,7 @@ func (w *world) giveBack(s *spec, h int32) (exact bool) {
 	f := &w.free[h]
 	exact = f.cpu > floor && f.memory > floor && f.disk > floor && f.pods > floor
 	f.cpu, f.memory, f.disk, f.pods = f.cpu+s.cpu, f.memory+s.memory, f.disk+s.disk, f.pods+s.pods
-	w.blend[h] = w.logs.blend(f.cpu, f.memory)
+	w.blended(h)
 	for i := range s.extended {
 		e := &s.extended[i]
 		exact = exact && w.extra[e.index][h] > floor
@@ -238,7 +239,7 @@ func (w *world) recount(h int32) {
 	for p := w.heads[h]; p >= 0; p = w.pods[p].next {
 		w.use(w.pods[p].spec, h)
 	}
-	w.blend[h] = w.logs.blend(w.free[h].cpu, w.free[h].memory)
+	w.blended(h)
 }
 
 // fits says whether host h has what the spec requests.

@@ -86,11 +86,8 @@ func (t *logTable) blend(cpu, memory int64) int16 {
 	return int16((int64(t.negLog2(uint64(cpu))) - int64(t.negLog2(uint64(memory)))) >> (logBits - 3))
 }
 
-// lowerBound is never above negLog2(h)>>4 and much cheaper: −ln(1−x) ≥ x, and 23/16 < 1/ln 2. The 1 is for rounding.
-func lowerBound(h uint64) uint64 {
-	least := ^h >> (64 - logBits) * 23 >> 8
-	return least - min(least, 1)
-}
+// lowerBound is never above negLog2(h)>>4 and much cheaper: −ln(1−x) ≥ x, and 22/16 < 1/ln 2 leaves room for rounding.
+func lowerBound(h uint64) uint64 { return ^h >> (64 - logBits) * 22 >> 8 }
 
 // meet hashes a pod and a host, both hashed already (the folded product of wyhash).
 func meet(pod, host uint64) uint64 {
@@ -104,7 +101,6 @@ func meet(pod, host uint64) uint64 {
 var prices = [...]uint64{16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724, 1024, 1448, 2048, 2896, 4096, 5793, 8192, 11585, 16384, 23170, 32768, 46341}
 
 const (
-	leastPrice   = 16
 	mostMismatch = 16
 	mostToll     = 7
 )

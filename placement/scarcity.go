@@ -17,7 +17,7 @@ type scarcity struct {
 	demands []demand
 	classes []class
 	of      []int32 // class by host
-	stamp   int
+	rules   int     // when classes were sorted
 }
 
 // demand is that of all pods which the same hosts can take.
@@ -31,18 +31,17 @@ type demand struct {
 
 // class is the hosts that the same demands can use.
 type class struct {
-	demands  uint64 // bit set
-	size     int64
-	rounded  int64
-	price    int64 // sixteenths of an octave
-	expected int64
+	demands uint64 // bit set
+	size    int64
+	rounded int64
+	price   int64 // sixteenths of an octave
 }
 
 // Bounds of the fluid problem.
 const (
-	mostDemands = 32
+	mostDemands = 16
 	mostClasses = 128
-	dualRounds  = 24
+	dualRounds  = 16
 	priceUnit   = 16 // of an octave
 	mostPrice   = mostToll * priceUnit / 2
 )
@@ -50,16 +49,28 @@ const (
 // weighScarcity brings the tolls up to date.
 func (w *world) weighScarcity() {
 	demands := w.scarceDemands()
-	classes, of := w.classes(demands)
 	s := &w.scarcity
-	if !sameProblem(s.demands, demands, s.classes, classes) {
+	same := s.rules == w.rules && slices.EqualFunc(s.demands, demands, func(p, q demand) bool { return p.hosts == q.hosts && p.count == q.count })
+	if same && sameAmounts(s.demands, demands) {
+		return
+	}
+	classes, of := s.classes, s.of
+	if !same {
+		classes, of = w.classes(demands)
+	}
+	if !sameAmounts(s.demands, demands) || !slices.EqualFunc(s.classes, classes, sameClass) {
 		s.demands, s.classes = demands, classes
 		s.solve(w.logs)
 	}
+	s.demands, s.of, s.rules = demands, of, w.rules
 	for h := range w.toll {
-		w.toll[h] = 0
+		toll := uint8(0)
 		if c := of[h]; c >= 0 {
-			w.toll[h] = uint8((s.classes[c].price + priceUnit/4) / (priceUnit / 2))
+			toll = uint8((s.classes[c].price + priceUnit/4) / (priceUnit / 2))
+		}
+		if toll != w.toll[h] {
+			w.toll[h] = toll
+			w.reprice(int32(h))
 		}
 	}
 }
@@ -71,10 +82,7 @@ func (w *world) scarceDemands() []demand {
 		if st.demand == 0 || len(st.hosts) == 0 {
 			continue
 		}
-		d := demand{count: len(st.hosts), size: st.demand, static: st}
-		for _, h := range st.hosts {
-			d.hosts ^= w.key[h]
-		}
+		d := demand{hosts: st.sign, count: len(st.hosts), size: st.demand, static: st}
 		if at := slices.IndexFunc(out, func(x demand) bool { return x.hosts == d.hosts && x.count == d.count }); at >= 0 {
 			out[at].size += d.size
 			continue
@@ -124,10 +132,11 @@ func (w *world) classes(demands []demand) (out []class, of []int32) {
 	return out, of
 }
 
-func sameProblem(a, b []demand, x, y []class) bool {
-	return slices.EqualFunc(a, b, func(p, q demand) bool { return p.rounded == q.rounded }) &&
-		slices.EqualFunc(x, y, func(p, q class) bool { return p.demands == q.demands && p.rounded == q.rounded })
+func sameAmounts(a, b []demand) bool {
+	return slices.EqualFunc(a, b, func(p, q demand) bool { return p.rounded == q.rounded })
 }
+
+func sameClass(p, q class) bool { return p.demands == q.demands && p.rounded == q.rounded }
 
 // round cuts n > 0 to an eighth of an octave.
 func (t *logTable) round(n int64) int64 {
@@ -139,7 +148,7 @@ func (t *logTable) round(n int64) int64 {
 }
 
 // solve lets demand flow to classes in proportion to capacity over price, and raises the price of what is fuller than the
-// mean, until the rounds are over.
+// mean, until the rounds are over. Demand and capacity are each scaled to sum up to 2^30, so that the mean fill is 1.
 func (s *scarcity) solve(logs *logTable) {
 	var demand, capacity int64
 	for i := range s.demands {
@@ -149,14 +158,16 @@ func (s *scarcity) solve(logs *logTable) {
 		capacity += s.classes[i].rounded
 		s.classes[i].price = 0
 	}
-	if len(s.classes) < 2 || demand == 0 {
+	if len(s.classes) < 2 || demand == 0 || capacity == 0 {
 		return
 	}
+	f := newFlow(s, demand, capacity)
 	for range dualRounds {
-		s.flow(logs)
-		for i := range s.classes {
-			c := &s.classes[i]
-			c.price += min(max((share(c.expected, c.rounded)-share(demand, capacity))*2*priceUnit/max(share(demand, capacity), 1), -priceUnit/2), priceUnit/2)
+		f.run(s.classes, logs)
+		for c := range s.classes {
+			fill := share(f.expected[c], f.capacity[c])
+			step := min(max((fill-one)*2*priceUnit/one, -priceUnit/2), priceUnit/2)
+			s.classes[c].price = min(max(s.classes[c].price+step, -mostPrice), mostPrice)
 		}
 	}
 	least := s.classes[0].price
@@ -168,37 +179,67 @@ func (s *scarcity) solve(logs *logTable) {
 	}
 }
 
-// flow expects, for every class, how much of all demand goes to it at the present prices.
-func (s *scarcity) flow(logs *logTable) {
-	pull := make([]int64, len(s.classes))
-	for i := range s.classes {
-		s.classes[i].expected = 0
-		p := s.classes[i].price + 1024
-		pull[i] = max(logs.halved(s.classes[i].rounded, p), 1)
+// flow is the fluid problem in scaled numbers.
+type flow struct {
+	demand, capacity, expected, pull []int64
+	uses                             [][]int32 // classes by demand
+}
+
+func newFlow(s *scarcity, demand, capacity int64) *flow {
+	f := &flow{expected: make([]int64, len(s.classes)), pull: make([]int64, len(s.classes))}
+	for c := range s.classes {
+		f.capacity = append(f.capacity, max(scaled(s.classes[c].rounded, capacity), 1))
 	}
 	for i := range s.demands {
-		var sum int64
+		f.demand = append(f.demand, scaled(s.demands[i].rounded, demand))
+		var uses []int32
 		for c := range s.classes {
 			if s.classes[c].demands>>i&1 != 0 {
-				sum += pull[c]
+				uses = append(uses, int32(c))
 			}
 		}
-		for c := range s.classes {
-			if s.classes[c].demands>>i&1 != 0 {
-				hi, lo := bits.Mul64(uint64(s.demands[i].rounded), uint64(pull[c]))
-				q, _ := bits.Div64(hi, lo, uint64(sum))
-				s.classes[c].expected += int64(q)
-			}
+		f.uses = append(f.uses, uses)
+	}
+	return f
+}
+
+// scaled is part/whole in 2^-30.
+func scaled(part, whole int64) int64 {
+	hi, lo := bits.Mul64(uint64(part), 1<<30)
+	q, _ := bits.Div64(hi, lo, uint64(whole))
+	return int64(q)
+}
+
+// run expects, for every class, how much of all demand goes to it at the present prices.
+func (f *flow) run(classes []class, logs *logTable) {
+	clear(f.expected)
+	for c := range classes {
+		f.pull[c] = max(logs.cheaper(f.capacity[c], classes[c].price), 1)
+	}
+	for i, uses := range f.uses {
+		var sum int64
+		for _, c := range uses {
+			sum += f.pull[c]
+		}
+		part := f.demand[i] << 30 / max(sum, 1)
+		for _, c := range uses {
+			f.expected[c] += f.pull[c] * part >> 30 // pull ≤ sum, so below 2^60
 		}
 	}
 }
 
-// halved is n·2^(64−price/16), scaled so that nothing is lost for usual prices.
-func (t *logTable) halved(n, price int64) int64 {
-	octaves, rest := price/priceUnit-64, price%priceUnit
-	n = n << 8 * 256 / (256 + int64(t[rest*256/priceUnit])*256>>logBits)
+// cheaper is n·2^(−price/16).
+func (t *logTable) cheaper(n, price int64) int64 {
+	octaves, rest := price>>4, price&15
+	n = n << 8 / (256 + int64(t.exp2(rest)))
 	if octaves < 0 {
-		return n << min(-octaves, 8)
+		return n << -octaves
 	}
-	return n >> min(octaves, 62)
+	return n >> octaves
+}
+
+// exp2 is 256·(2^(rest/16) − 1): the place of rest in the table of logarithms.
+func (t *logTable) exp2(rest int64) int64 {
+	at, _ := slices.BinarySearch(t[:], uint32(rest<<(logBits-4)))
+	return int64(at)
 }

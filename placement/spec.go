@@ -18,6 +18,7 @@ type spec struct {
 	blend                   int16
 	size                    int // power of two of cpu and memory together
 	static                  *static
+	rates                   *rates
 	likes                   *likes   // preferred node affinity; nil: none
 	with                    []*group // required pod affinity
 	apart                   []*group // required anti-affinity
@@ -100,7 +101,7 @@ func (w *world) newSpec(p *Pod) *spec {
 	for _, e := range r.Extended {
 		s.extended = append(s.extended, extra{w.extendedIndex(e.Name), e.Name, e.Value})
 	}
-	s.static = w.static(p)
+	s.static, s.rates = w.static(p), w.ratesOf(s.blend)
 	s.likes = w.likes(p.Preferred)
 	if len(p.Affinity) > 0 {
 		all := w.selector(p.Namespace, p.Affinity)

@@ -97,6 +97,8 @@ type world struct {
 	roaming           []*static            // that may choose any host
 	pinned            map[string][]*static // by ID or name of a host that they name
 	allLikes          []*likes
+	allRates          []*rates
+	rules             int // rises when hosts or rules change
 	specs             map[digest][]*spec
 	specCount         int
 	owners            map[string]*owner

@@ -13,6 +13,7 @@ type static struct {
 	picky  bool     // soft has one that is not 0
 	bears  []bool   // by taint set: its hard taints are tolerated
 	demand int64    // size of all pods that have it
+	sign   uint64   // keys of hosts, xored: which set it is, in whatever order
 }
 
 type nodeRules struct {
@@ -38,6 +39,7 @@ func (w *world) static(p *Pod) *static {
 	}
 	st := &static{rules: nodeRules{p.Selector, p.Required, p.Tolerations, p.Hosts, tolerated(p.Tolerations, &unschedulable)}}
 	st.names, st.pinned = p.namedHosts()
+	w.rules++
 	for i := range w.taintSets {
 		st.judge(w.taintSets[i])
 	}
@@ -48,6 +50,7 @@ func (w *world) static(p *Pod) *static {
 		for h := range w.id {
 			if w.refusesStatic(st, int32(h)) == fine {
 				st.hosts = append(st.hosts, int32(h))
+				st.sign ^= w.key[h]
 			}
 		}
 		return st
@@ -91,8 +94,10 @@ func (w *world) judgeStatic(st *static, h int32) {
 	switch has := w.refusesStatic(st, h) == fine; {
 	case has && !had:
 		st.hosts = slices.Insert(st.hosts, at, h)
+		st.sign ^= w.key[h]
 	case had && !has:
 		st.hosts = slices.Delete(st.hosts, at, at+1)
+		st.sign ^= w.key[h]
 	}
 }
 
@@ -180,6 +185,7 @@ func (w *world) holds(st *static, h int32) bool {
 // judgeHost brings everything that is kept by host up to date with the new description of host h, which has no pods now
 // and had another name before.
 func (w *world) judgeHost(h int32, names ...string) {
+	w.rules++
 	for _, st := range w.roaming {
 		w.judgeStatic(st, h)
 	}

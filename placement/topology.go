@@ -55,8 +55,11 @@ func (w *world) widen() {
 	for _, l := range w.allLikes {
 		l.sum = append(l.sum, 0)
 	}
+	for _, r := range w.allRates {
+		r.of = append(r.of, 0)
+	}
 	for _, e := range w.allEligible {
-		e.hosts, e.at = append(e.hosts, false), append(e.at, false)
+		e.hosts = append(e.hosts, false)
 	}
 }
 
@@ -123,7 +126,6 @@ type eligible struct {
 	taints   bool // only hosts whose taints it tolerates
 	keys     []string
 	hosts    []bool
-	at       []bool // hosts as the ledgers know them
 	ledgers  []*ledger
 }
 
@@ -134,7 +136,7 @@ func (w *world) eligible(s *Spread, st *static, keys []string) *eligible {
 			return e
 		}
 	}
-	e := &eligible{rules: st, affinity: !s.IgnoreAffinity, taints: s.HonorTaints, keys: keys, hosts: make([]bool, len(w.id)), at: make([]bool, len(w.id))}
+	e := &eligible{rules: st, affinity: !s.IgnoreAffinity, taints: s.HonorTaints, keys: keys, hosts: make([]bool, len(w.id))}
 	for _, k := range keys {
 		w.topology(k)
 	}
