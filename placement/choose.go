@@ -191,13 +191,13 @@ func (w *world) likings(s *shape) []int64 {
 	w.chooser.liking = like
 	clear(like)
 	if s.likes != nil {
-		for _, h := range s.static.hosts {
-			like[h] = int64(s.likes.sum[h])
+		for h, n := range s.likes.sum[:len(like)] {
+			like[h] = int64(n)
 		}
 	}
 	if s.static.picky {
-		for _, h := range s.static.hosts {
-			like[h] -= 100 * int64(s.static.soft[w.taints[h]])
+		for h, t := range w.taints[:len(like)] {
+			like[h] -= 100 * int64(s.static.soft[t])
 		}
 	}
 	for i := range s.soft {
@@ -205,9 +205,24 @@ func (w *world) likings(s *shape) []int64 {
 			like[h] -= 100 * s.soft[i].crowding(h)
 		}
 	}
-	if s.drawn() {
-		for _, h := range s.static.hosts {
-			like[h] += s.affection(h)
+	for i := range s.near {
+		g, weight := s.near[i].group, s.near[i].weight
+		for h, d := range g.topology.domain[:len(like)] {
+			if d >= 0 {
+				like[h] += weight * int64(g.chosen[d])
+			}
+		}
+	}
+	for _, sel := range s.kind.selectors {
+		for _, g := range sel.groups {
+			if g.pulls == 0 {
+				continue
+			}
+			for h, d := range g.topology.domain[:len(like)] {
+				if d >= 0 {
+					like[h] += g.pull[d]
+				}
+			}
 		}
 	}
 	return like

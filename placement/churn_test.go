@@ -57,12 +57,19 @@ func (c *churn) event() Plan {
 // ratio is moved pods over the minimum.
 func (c *churn) ratio() float64 { return float64(c.moved+c.extra) / float64(c.lost) }
 
-// The loss of a host moves its pods and, up to 90 %, no other; at 95 % few.
+// The loss of a host moves its pods and no other, unless running pods may move for those that fit nowhere; then few do.
+// Hosts of rare kinds are few among 200, so some pods wait now and then (1,000: go test -bench Churn).
 func TestChurnMovesLittle(t *testing.T) {
-	for _, x := range []struct{ fill, most float64 }{{.8, 1}, {.9, 1}, {.95, 1.02}} {
-		c := newChurn(1, 200, x.fill, Options{Moves: 8})
+	for _, x := range []struct {
+		fill, most float64
+		moves      int
+	}{{.8, 1, 0}, {.9, 1, 0}, {.95, 1.03, 1}} {
+		c := newChurn(1, 200, x.fill, Options{Moves: x.moves})
 		for range 60 {
 			p := c.event()
+			if len(p.Moves) > x.moves {
+				t.Fatalf("%d moves in one Plan: %+v", len(p.Moves), p.Moves)
+			}
 			for _, m := range p.Moves {
 				if m.For == "" {
 					t.Fatalf("moved without a reason: %+v", m)
@@ -70,7 +77,7 @@ func TestChurnMovesLittle(t *testing.T) {
 			}
 		}
 		t.Logf("fill %.2f: %d lost, %d placed again, %d moved for others, %.1f pending on average: %.4f", x.fill, c.lost, c.moved, c.extra, float64(c.waits)/60, c.ratio())
-		if c.ratio() > x.most {
+		if c.ratio() > x.most || c.waits > 4*60 {
 			t.Errorf("fill %.2f: moved %.4f of the minimum, at most %.3f", x.fill, c.ratio(), x.most)
 		}
 	}

@@ -37,6 +37,7 @@ func (w *world) decide() Plan {
 		w.queue = left
 	}
 	plan.Pending = w.pending()
+	w.preemptFor(w.queue, &plan)
 	w.unreserve()
 	w.rebalance(&plan)
 	w.dismiss()
@@ -64,15 +65,12 @@ func (w *world) place(i int32, plan *Plan) bool {
 	return true
 }
 
-// makeRoom repairs or preempts for a pod that fits nowhere; true when it is bound.
+// makeRoom repairs for a pod that fits nowhere, and keeps the room that victims leave to it; true when it is bound.
 func (w *world) makeRoom(i int32, plan *Plan) bool {
 	s := w.pods[i].shape
-	if s.barren != [2]int{w.plan, w.stamp} {
-		if (len(w.fresh) > 0 || w.opts.Moves > 0) && w.repair(i, plan) {
+	if s.barren != [2]int{w.plan, w.stamp} && (len(w.fresh) > 0 || w.opts.Moves > 0) {
+		if w.repair(i, plan) {
 			return true
-		}
-		if w.opts.Preempt && !w.awaitsRoom(i) && !s.pod.NeverPreempts && w.ranks.below(s.pod.Priority) && len(plan.Preemptions) < mostPreemptions {
-			w.preempt(i, plan)
 		}
 		s.barren = [2]int{w.plan, w.stamp}
 	}
@@ -80,6 +78,25 @@ func (w *world) makeRoom(i int32, plan *Plan) bool {
 		w.reserve(i)
 	}
 	return false
+}
+
+// preemptFor asks for room for those that are left when nothing else helps any more.
+func (w *world) preemptFor(queue []int32, plan *Plan) {
+	if !w.opts.Preempt {
+		return
+	}
+	for _, i := range queue {
+		s := w.pods[i].shape
+		if s.firm == [2]int{w.plan, w.stamp} || s.pod.NeverPreempts || !w.ranks.below(s.pod.Priority) || w.awaitsRoom(i) {
+			continue
+		}
+		if len(plan.Preemptions) == mostPreemptions {
+			return
+		}
+		if !w.preempt(i, plan) {
+			s.firm = [2]int{w.plan, w.stamp}
+		}
+	}
 }
 
 func (w *world) bind(i, h int32, others []string, plan *Plan) {

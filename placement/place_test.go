@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"math"
@@ -99,6 +100,27 @@ func TestGoldenPlans(t *testing.T) {
 		if got != string(want) {
 			t.Errorf("%s:\n%s\nwant:\n%s", c.file, got, want)
 		}
+	}
+}
+
+// The fingerprints of larger plans and of a history, equal on every machine.
+func TestGoldenFingerprints(t *testing.T) {
+	var b strings.Builder
+	for _, o := range []Options{{}, {Pack: true}, {Candidates: 3, Preempt: true}} {
+		fmt.Fprintf(&b, "%+v %x\n", o, sha256.Sum256([]byte(spell(Place(mixed(3, 150, 4000), o)))))
+	}
+	c := newChurn(1, 100, .95, Options{Moves: 8, Rebalance: Eager})
+	for i := range 10 {
+		fmt.Fprintf(&b, "event %d %x\n", i, sha256.Sum256([]byte(spell(c.event()))))
+	}
+	const path = "testdata/fingerprints.txt"
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(path); err != nil || b.String() != string(want) {
+		t.Errorf("%v\n%s\nwant:\n%s", err, b.String(), want)
 	}
 }
 

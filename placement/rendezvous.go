@@ -86,8 +86,8 @@ func (t *logTable) blend(cpu, memory int64) int16 {
 	return int16((int64(t.negLog2(uint64(cpu))) - int64(t.negLog2(uint64(memory)))) >> (logBits - 3))
 }
 
-// lowerBound is never above negLog2(h)>>4 and much cheaper: −ln(1−x) ≥ x, and 22/16 < 1/ln 2 leaves room for rounding.
-func lowerBound(h uint64) uint64 { return ^h >> (64 - logBits) * 22 >> 8 }
+// lowerBound is never above negLog2(h)>>4 and much cheaper: −log2(u) > 1−u.
+func lowerBound(h uint64) uint64 { return ^h >> (64 - logBits + 4) }
 
 // meet hashes a pod and a host, both hashed already (the folded product of wyhash).
 func meet(pod, host uint64) uint64 {

@@ -60,7 +60,8 @@ type shape struct {
 	version   int // of what could change a failure, when it failed
 	explained int // the stamp of pending; 0: never
 	pending   Pending
-	barren    [2]int // the Plan and the stamp at which neither repair nor preemption helped
+	barren    [2]int // the Plan and the stamp at which repair did not help
+	firm      [2]int // and those at which preemption did not
 }
 
 func (w *world) shape(s *spec, k *kind) *shape {

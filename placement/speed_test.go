@@ -140,6 +140,23 @@ func BenchmarkPlace(b *testing.B) {
 	}
 }
 
+// A decision allocates for its Plan, not for its pods.
+func TestDecisionsDoNotAllocate(t *testing.T) {
+	v := mixed(1, 200, 4000)
+	s := NewState(Options{})
+	s.Apply(Delta{Hosts: v.Hosts, Pods: v.Pods})
+	s.vacate()
+	s.Apply(Delta{})
+	allocs := testing.AllocsPerRun(2, func() {
+		s.vacate()
+		s.Apply(Delta{})
+	})
+	t.Logf("%.0f allocations for %d pods", allocs, len(v.Pods))
+	if allocs > 200 {
+		t.Errorf("%.0f allocations for %d pods", allocs, len(v.Pods))
+	}
+}
+
 // vacate takes every pod off its host and lets it wait, as if nothing were placed.
 func (s *State) vacate() {
 	w := s.w

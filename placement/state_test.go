@@ -105,8 +105,14 @@ func TestApplyIsPlace(t *testing.T) {
 			for _, p := range v.Pods {
 				m.pods[p.UID] = p
 			}
-			if a, b := fmt.Sprintf("%+v", sorted(v)), fmt.Sprintf("%+v", sorted(s.View())); a != b {
-				t.Fatalf("views differ:\n%s\n%s", a, b)
+			a, b := sorted(v), sorted(s.View())
+			for i := range min(len(a.Pods), len(b.Pods)) {
+				if x, y := fmt.Sprintf("%+v", a.Pods[i]), fmt.Sprintf("%+v", b.Pods[i]); x != y {
+					t.Fatalf("pods differ:\n%s\n%s\n%s", x, y, spell(got))
+				}
+			}
+			if x, y := fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b); x != y {
+				t.Fatalf("views differ:\n%s\n%s", x, y)
 			}
 		}
 	})
