@@ -113,7 +113,7 @@ func (s *server) startBinder(ctx context.Context, g *errgroup.Group) error {
 	}
 	volumes := newClaims(client)
 	changed, _ := s.mesh.Watch()
-	b, err := binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
+	s.binder, err = binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
 		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Log: s.log.With("room", "binder")})
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (s *server) startBinder(ctx context.Context, g *errgroup.Group) error {
 		if err := volumes.start(ctx); err != nil {
 			return err
 		}
-		return b.Run(ctx)
+		return s.binder.Run(ctx)
 	})
 	return nil
 }

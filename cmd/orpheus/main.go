@@ -16,6 +16,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := root().ExecuteContext(ctx); err != nil {
+		if errors.Is(err, errMisfit) {
+			os.Exit(2)
+		}
 		if !errors.Is(err, errShown) {
 			fmt.Fprintln(os.Stderr, "error:", err)
 		}
@@ -23,8 +26,11 @@ func main() {
 	}
 }
 
-// errShown ends a command whose message the user has already seen.
-var errShown = errors.New("already shown")
+// errShown ends a command whose message the user has already seen. errMisfit does, too: something would not fit.
+var (
+	errShown  = errors.New("already shown")
+	errMisfit = errors.New("something would not fit")
+)
 
 func root() *cobra.Command {
 	cmd := &cobra.Command{
@@ -35,6 +41,6 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	settings(cmd)
-	cmd.AddCommand(up(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), secrets(), version())
+	cmd.AddCommand(up(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), explain(), plan(), secrets(), version())
 	return cmd
 }

@@ -222,7 +222,7 @@ func (b *Binder) decide(batch []*corev1.Pod, epoch uint64, now time.Time) {
 	for _, pending := range plan.Pending {
 		if p := byUID[pending.Pod]; p != nil {
 			delete(byUID, pending.Pod)
-			b.refuse(p, message(pending), epoch, now, false)
+			b.refuse(p, Message(pending), epoch, now, false)
 		}
 	}
 	for _, p := range byUID {
@@ -271,14 +271,19 @@ func (b *Binder) finish(r result) {
 	b.refuse(r.pod, r.reason, 0, time.Now(), true)
 }
 
-// message is a refusal in kube-scheduler's words. A host that is not ready already says so in those words.
-func message(p placement.Pending) string {
-	const own = "node(s) were not ready: node(s) had"
+// Message is a refusal in kube-scheduler's words.
+func Message(p placement.Pending) string {
 	p.Reasons = slices.Clone(p.Reasons)
-	for i, r := range p.Reasons {
-		if strings.HasPrefix(r.Text, own) {
-			p.Reasons[i].Text = strings.TrimPrefix(r.Text, "node(s) were not ready: ")
-		}
+	for i := range p.Reasons {
+		p.Reasons[i].Text = Reason(p.Reasons[i].Text)
 	}
 	return p.String()
+}
+
+// Reason is one reason of a host in those words. A host that is not ready already says so in them.
+func Reason(text string) string {
+	if words := strings.TrimPrefix(text, "node(s) were not ready: "); strings.HasPrefix(words, "node(s) had") {
+		return words
+	}
+	return text
 }

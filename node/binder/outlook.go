@@ -2,6 +2,8 @@ package binder
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -39,10 +41,14 @@ func (b *Binder) Foresee(come []*corev1.Pod, gone map[types.UID]bool) (*Outlook,
 	}
 	q := b.about(append(waiting, come...))
 	q.gone = gone
+	return Decide(b.picture.view(q)), nil
+}
+
+// Decide makes the decision that the binder would make of a View.
+func Decide(v placement.View) *Outlook {
 	state := placement.NewState(options)
-	v := b.picture.view(q)
 	plan := state.Apply(placement.Delta{Hosts: v.Hosts, Pods: v.Pods, Budgets: v.Budgets})
-	return &Outlook{Plan: plan, after: state.View()}, nil
+	return &Outlook{Plan: plan, after: state.View()}
 }
 
 // Explain tells why a pod of the outlook is where it would be, everything else being where it would be.
@@ -85,5 +91,11 @@ func View(o Objects) placement.View {
 	return p.view(question{batch: batch})
 }
 
-// Message is a refusal in kube-scheduler's words.
-func Message(p placement.Pending) string { return message(p) }
+// Pod tells which pod of the outlook has the UID, and where it would be.
+func (o *Outlook) Pod(uid string) (p placement.Pod, found bool) {
+	i, found := slices.BinarySearchFunc(o.after.Pods, uid, func(p placement.Pod, uid string) int { return strings.Compare(p.UID, uid) })
+	if found {
+		p = o.after.Pods[i]
+	}
+	return p, found
+}
