@@ -49,7 +49,7 @@ func factories() []factory {
 	}
 }
 
-func newUpstream(t *testing.T, s *scenario) *upstream {
+func newUpstream(t testing.TB, s *scenario) *upstream {
 	t.Helper()
 	metrics.Register() // the plugins count without asking whether anybody does; once is enough, more is no harm
 	u := &upstream{snapshot: cache.NewSnapshot(s.claims(), s.nodes)}
