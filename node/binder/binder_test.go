@@ -42,6 +42,7 @@ type stand struct {
 	mu      sync.Mutex
 	decline map[string]string // by host
 	silent  map[string]bool
+	unsure  bool // nobody is preempted
 	mine    func(name string) bool
 	asked   []string
 	bound   map[string]string
@@ -62,6 +63,7 @@ func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
 		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Mine:    func(_, _, name string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.mine(name) },
 		Volumes: func(*corev1.Pod) []string { s.mu.Lock(); defer s.mu.Unlock(); return s.volumes }, VolumesChanged: s.moved,
+		Preempt: func() bool { s.mu.Lock(); defer s.mu.Unlock(); return !s.unsure },
 		Place: func(v placement.View, o placement.Options) placement.Plan {
 			if err := placement.Validate(v); err != nil {
 				t.Error(err)

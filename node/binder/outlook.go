@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -13,15 +14,18 @@ import (
 )
 
 // options are those of every decision, so that what is foretold is what will be decided.
-var options = placement.Options{}
+func (b *Binder) options() placement.Options {
+	return placement.Options{Preempt: b.config.Preempt != nil && b.config.Preempt()}
+}
 
 // ErrNotReady says that the watches have not listed yet: whatever is said now would be wrong.
 var ErrNotReady = errors.New("this server does not know all pods and nodes yet: ask again in a moment")
 
 // Outlook is what would be decided if things were otherwise.
 type Outlook struct {
-	Plan  placement.Plan
-	after placement.View // the Plan carried out
+	Plan    placement.Plan
+	after   placement.View // the Plan carried out
+	options placement.Options
 }
 
 // Explain says where a pod is or would go, and why, by what this server sees at this moment. Safe for concurrent use.
@@ -29,7 +33,7 @@ func (b *Binder) Explain(pod *corev1.Pod) (placement.Explanation, error) {
 	if _, _, ok := b.picture.queue(b.config.Mine); !ok {
 		return placement.Explanation{}, ErrNotReady
 	}
-	return placement.Explain(b.picture.view(b.about([]*corev1.Pod{pod})), string(pod.UID), options), nil
+	return placement.Explain(b.picture.view(b.about([]*corev1.Pod{pod})), string(pod.UID), b.options()), nil
 }
 
 // Foresee decides as if the pods in come were there and those in gone were not. Nothing is written. All pods that wait
@@ -41,24 +45,26 @@ func (b *Binder) Foresee(come []*corev1.Pod, gone map[types.UID]bool) (*Outlook,
 	}
 	q := b.about(append(waiting, come...))
 	q.gone = gone
-	return Decide(b.picture.view(q)), nil
+	return Decide(b.picture.view(q), b.options()), nil
 }
 
 // Decide makes the decision that the binder would make of a View.
-func Decide(v placement.View) *Outlook {
+func Decide(v placement.View, options placement.Options) *Outlook {
 	state := placement.NewState(options)
 	plan := state.Apply(placement.Delta{Hosts: v.Hosts, Pods: v.Pods, Budgets: v.Budgets})
-	return &Outlook{Plan: plan, after: state.View()}
+	return &Outlook{Plan: plan, after: state.View(), options: options}
 }
 
 // Explain tells why a pod of the outlook is where it would be, everything else being where it would be.
 func (o *Outlook) Explain(uid types.UID) placement.Explanation {
-	return placement.Explain(o.after, string(uid), options)
+	return placement.Explain(o.after, string(uid), o.options)
 }
 
 // about asks for a batch by what the binder knows.
 func (b *Binder) about(batch []*corev1.Pod) question {
-	return question{batch: batch, flights: b.flights.hosts(), volumes: b.config.Volumes}
+	q := question{batch: batch, flights: b.flights.hosts(), volumes: b.config.Volumes}
+	q.promised, q.leaving = b.promises.standing(time.Now())
+	return q
 }
 
 // Objects are what decisions depend on, as the API shows them.

@@ -1,6 +1,7 @@
 package binder
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -140,10 +141,12 @@ func (c *picture) namespaces(s *metav1.LabelSelector) []string {
 
 // question is what a decision is about.
 type question struct {
-	batch   []*corev1.Pod // pods to place; those that the picture lacks are translated for this question only
-	gone    map[types.UID]bool
-	flights map[types.UID]string
-	volumes func(*corev1.Pod) []string // nil: all can be mounted anywhere
+	batch    []*corev1.Pod // pods to place; those that the picture lacks are translated for this question only
+	gone     map[types.UID]bool
+	flights  map[types.UID]string
+	promised map[types.UID]string       // hosts, as in nominatedNodeName
+	leaving  map[types.UID]bool         // told to leave
+	volumes  func(*corev1.Pod) []string // nil: all can be mounted anywhere
 }
 
 // view is what placement decides on: all hosts and budgets, all claims, those in flight, who was promised a host, and the
@@ -168,9 +171,10 @@ func (c *picture) view(q question) placement.View {
 	add := func(p placement.Pod) {
 		uid := types.UID(p.UID)
 		if p.Host == "" {
-			if p.Host = q.flights[uid]; p.Host != "" {
-				p.Nominated = ""
-			}
+			p.Host, p.Nominated = q.flights[uid], cmp.Or(q.promised[uid], p.Nominated)
+		}
+		if p.Host != "" {
+			p.Nominated, p.Leaving = "", p.Leaving || q.leaving[uid]
 		}
 		whole, inBatch := chosen[uid]
 		delete(chosen, uid)

@@ -48,6 +48,8 @@ func waits(pod *corev1.Pod, e placement.Explanation) string {
 		return "scheduling gates hold it: " + gates(pod)
 	case pod.Spec.NodeName == "" && pod.Spec.SchedulerName != "" && pod.Spec.SchedulerName != corev1.DefaultSchedulerName:
 		return "it asks for another scheduler, " + pod.Spec.SchedulerName
+	case pod.Status.NominatedNodeName != "" && e.Host == "" && e.Waits == "":
+		return "others of lower priority are leaving " + pod.Status.NominatedNodeName + " for it"
 	case !e.Known:
 		return "this server does not know it yet"
 	}

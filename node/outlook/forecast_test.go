@@ -23,6 +23,7 @@ import (
 
 	"github.com/orpheus-mesh/orpheus/node/binder"
 	"github.com/orpheus-mesh/orpheus/node/control"
+	"github.com/orpheus-mesh/orpheus/placement"
 )
 
 // cluster is a small one: objects that are there, and a binder's eyes on them.
@@ -37,7 +38,7 @@ type cluster struct {
 // Foresee implements Seer by the binder's own translation and decision.
 func (c *cluster) Foresee(come []*corev1.Pod, gone map[types.UID]bool) (*binder.Outlook, error) {
 	pods := slices.DeleteFunc(slices.Concat(c.pods, come), func(p *corev1.Pod) bool { return gone[p.UID] })
-	return binder.Decide(binder.View(binder.Objects{Nodes: c.nodes, Pods: pods})), nil
+	return binder.Decide(binder.View(binder.Objects{Nodes: c.nodes, Pods: pods}), placement.Options{Preempt: true}), nil
 }
 
 func (c *cluster) ask(t *testing.T, manifests string) (control.Forecast, error) {
@@ -288,6 +289,16 @@ items:
 	a := admission{world: &world{client: fake.NewClientset()}, classes: map[string]*schedulingv1.PriorityClass{"high": {ObjectMeta: metav1.ObjectMeta{Name: "high"}, Value: 1000}}}
 	if err := a.admit(t.Context(), w); err != nil || *w.comes[0].pod.Spec.Priority != 1000 || w.comes[0].pod.Namespace != "new" {
 		t.Errorf("%v %+v", err, w.comes[0].pod)
+	}
+}
+
+func TestWhoIsPreemptedIsTold(t *testing.T) {
+	low := running(template("old", "3"), controlled("ReplicaSet", "old", "old"), "a")
+	c := &cluster{nodes: []*corev1.Node{node("a", "4")}, pods: low}
+	f, got := c.tell(t, `{"apiVersion":"scheduling.k8s.io/v1","kind":"PriorityClass","metadata":{"name":"high"},"value":1000}
+		{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"priorityClassName":"high","containers":[{"name":"c","image":"i:1","resources":{"requests":{"cpu":"2"}}}]}}`)
+	if got != "p preempts a" || !f.Fits || !slices.Equal(f.Preempted, []control.PodMove{{Namespace: "shop", Pod: "old-0", From: "a", For: "shop/p"}}) {
+		t.Errorf("%s: %+v", got, f)
 	}
 }
 
