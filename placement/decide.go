@@ -14,7 +14,7 @@ func (w *world) decide() Plan {
 	w.line()
 	w.weighScarcity()
 	w.plan++
-	w.moves, w.repairs = 0, 0
+	w.moves, w.repairs = 0, 256+len(w.queue)/2
 	for _, b := range w.budgets {
 		b.left = b.view.Allowed
 	}

@@ -21,7 +21,6 @@ type hosts struct {
 	free    []amounts
 	ports   [][]HostPort
 	heads   []int32 // head of the list of pods, −1: none
-	count   []int32 // of pods
 	taints  []int32 // taint set
 	vacant  []int32
 	present int
@@ -112,7 +111,7 @@ func (w *world) newHost(id string) int32 {
 	w.key, w.inverse, w.toll = append(w.key, 0), append(w.inverse, 0), append(w.toll, 0)
 	w.blend, w.taints = append(w.blend, 0), append(w.taints, 0)
 	w.total, w.free = append(w.total, amounts{}), append(w.free, amounts{})
-	w.ports, w.heads, w.count = append(w.ports, nil), append(w.heads, -1), append(w.count, 0)
+	w.ports, w.heads = append(w.ports, nil), append(w.heads, -1)
 	for e := range w.extra {
 		w.extra[e] = append(w.extra[e], 0)
 	}

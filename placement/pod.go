@@ -129,7 +129,7 @@ func (w *world) twin(i int32, p *Pod) {
 			w.refused = append(w.refused, i)
 		}
 	}
-	if p.Host == "" && p.Leaving {
+	if p.Host == "" && (p.Leaving || p.Gated) {
 		return
 	}
 	j := w.newRecord()
@@ -189,7 +189,6 @@ func (w *world) settle(i, h int32) {
 		w.pods[r.next].prev = i
 	}
 	w.heads[h] = i
-	w.count[h]++
 	w.ranks.add(r.spec.pod.Priority, 1)
 	w.use(r.spec, h)
 	w.counted(r.shape, h, r.leaving, 1)
@@ -209,7 +208,6 @@ func (w *world) unsettle(i int32) {
 	if r.next >= 0 {
 		w.pods[r.next].prev = r.prev
 	}
-	w.count[h]--
 	w.ranks.add(r.spec.pod.Priority, -1)
 	r.host, r.prev, r.next = -1, -1, -1
 	if !w.giveBack(r.spec, h) {

@@ -10,16 +10,16 @@ const (
 	repairHosts   = 32
 	repairVictims = 4
 	repairTries   = 12
-	mostRepairs   = 1024 // in one Plan
 )
 
 // repair makes room for a pod that fits nowhere by giving others another host: those that this Plan has just bound, at no
 // cost, and when Options allow it pods that run, within the movement budget and every disruption budget. It looks at few
 // hosts and moves few pods, each to a host where it fits as things are.
 func (w *world) repair(i int32, plan *Plan) bool {
-	if w.repairs++; w.repairs > mostRepairs {
+	if w.repairs <= 0 {
 		return false
 	}
+	w.repairs--
 	for _, h := range w.nearlyFit(i) {
 		stamp, relief := w.stamp, w.relief
 		moved, ok := w.clear(i, h)

@@ -122,7 +122,7 @@ type world struct {
 	doomed   []int32 // victims of this Plan
 	tried    []int32
 	moves    int // of pods that run, in this Plan
-	repairs  int // tried in this Plan
+	repairs  int // that this Plan may still try
 
 	fresh  []int32 // bound by the Plan that is being made
 	delta  int     // number of the Delta
