@@ -33,10 +33,12 @@ type cluster struct {
 	more  []runtime.Object
 	deny  string // why the API refuses pods
 	shown []*corev1.Pod
+	come  []*corev1.Pod
 }
 
 // Foresee implements Seer by the binder's own translation and decision.
 func (c *cluster) Foresee(come []*corev1.Pod, gone map[types.UID]bool) (*binder.Outlook, error) {
+	c.come = come
 	pods := slices.DeleteFunc(slices.Concat(c.pods, come), func(p *corev1.Pod) bool { return gone[p.UID] })
 	return binder.Decide(binder.View(binder.Objects{Nodes: c.nodes, Pods: pods}), placement.Options{Preempt: true}), nil
 }
@@ -221,13 +223,11 @@ func TestStatefulSetKnowsItsOrdinals(t *testing.T) {
 	if _, got := c.tell(t, text); got != "db-1 goes a\ndb-0 stays a\ndb-1 comes a\ndb-2 comes a\ndb-3 comes a" {
 		t.Error(got)
 	}
-}
-
-func TestStatefulSetsPodsBringTheirClaims(t *testing.T) {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "db-2"}}
-	claimed(p, &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{VolumeClaimTemplates: []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}}}}})
-	if v := p.Spec.Volumes; len(v) != 1 || v[0].PersistentVolumeClaim.ClaimName != "data-db-2" {
-		t.Errorf("%+v", v)
+	if v := c.shown[0].Spec.Volumes; len(v) != 1 || v[0].Name != "data" {
+		t.Errorf("shown to the API without its volume: %+v", v)
+	}
+	if v := c.come[2].Spec.Volumes; len(v) != 1 || v[0].PersistentVolumeClaim.ClaimName != "data-db-3" {
+		t.Errorf("decided on with other claims than its own: %+v", v)
 	}
 }
 

@@ -127,7 +127,8 @@ func (w *world) statefulSet(ctx context.Context, m manifest) (*workload, error) 
 	if err != nil {
 		return nil, err
 	}
-	out := &workload{kind: "StatefulSet", namespace: ns, name: after.Name, template: after.Spec.Template, owner: after.UID}
+	out := &workload{kind: "StatefulSet", namespace: ns, name: after.Name, template: *after.Spec.Template.DeepCopy(), owner: after.UID}
+	claimed(&out.template.Spec, after.Name, after)
 	var have []*corev1.Pod
 	changed := false
 	if now != nil {
@@ -155,7 +156,7 @@ func (w *world) statefulSet(ctx context.Context, m manifest) (*workload, error) 
 			}
 			out.goes, out.why = append(out.goes, p), templateChanged
 		}
-		out.add(name, func(p *corev1.Pod) { claimed(p, after) })
+		out.add(name, func(p *corev1.Pod) { claimed(&p.Spec, p.Name, after) })
 	}
 	if len(have) > 0 {
 		out.goes, out.why = append(out.goes, have...), "scaled down"
@@ -163,12 +164,12 @@ func (w *world) statefulSet(ctx context.Context, m manifest) (*workload, error) 
 	return out, nil
 }
 
-// claimed gives a StatefulSet's pod its claims, which may lie on one node.
-func claimed(p *corev1.Pod, set *appsv1.StatefulSet) {
+// claimed gives the pod of that name its claims, which may lie on one node.
+func claimed(s *corev1.PodSpec, name string, set *appsv1.StatefulSet) {
 	for _, c := range set.Spec.VolumeClaimTemplates {
-		p.Spec.Volumes = slices.DeleteFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == c.Name })
-		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: c.Name, VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: c.Name + "-" + p.Name}}})
+		s.Volumes = slices.DeleteFunc(s.Volumes, func(v corev1.Volume) bool { return v.Name == c.Name })
+		s.Volumes = append(s.Volumes, corev1.Volume{Name: c.Name, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: c.Name + "-" + name}}})
 	}
 }
 
