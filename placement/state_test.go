@@ -126,3 +126,33 @@ func sorted(v View) View {
 	}
 	return v
 }
+
+// A State whose past is mostly gone is built anew, and decides as before.
+func TestStateForgets(t *testing.T) {
+	v := View{Hosts: hostsOf(5, 64000, 256)}
+	for i := range 1500 {
+		v.Pods = append(v.Pods, podsOf(1, fmt.Sprint("app-", i), func(p *Pod) {
+			p.AntiAffinity = []PodTerm{{Topology: "kubernetes.io/hostname", Match: app(p.Owner)}}
+		})...)
+	}
+	s := NewState(Options{})
+	kept := carryOut(v, s.Apply(Delta{Hosts: v.Hosts, Pods: v.Pods}))
+	var gone []string
+	for _, p := range v.Pods[40:] {
+		gone = append(gone, p.UID)
+	}
+	kept.Pods = kept.Pods[:40]
+	kept = carryOut(kept, s.Apply(Delta{GonePods: gone}))
+	if !s.w.littered() {
+		t.Fatalf("%d specs for %d pods are not too many?", s.w.specCount, len(kept.Pods))
+	}
+	before := s.w
+	kept.Pods = append(kept.Pods, podsOf(20, "fresh", nil)...)
+	got, want := s.Apply(Delta{Pods: kept.Pods[40:]}), Place(kept, Options{})
+	if a, b := spell(want), spell(got); a != b {
+		t.Errorf("Place:\n%s\nApply:\n%s", a, b)
+	}
+	if s.w == before || s.w.specCount > 100 {
+		t.Errorf("%d specs are kept for %d pods", s.w.specCount, len(kept.Pods))
+	}
+}
