@@ -25,6 +25,7 @@ import (
 	"github.com/orpheus-mesh/orpheus/node/agent"
 	"github.com/orpheus-mesh/orpheus/node/api"
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
+	"github.com/orpheus-mesh/orpheus/node/binder"
 	"github.com/orpheus-mesh/orpheus/node/control"
 	"github.com/orpheus-mesh/orpheus/node/docker"
 	"github.com/orpheus-mesh/orpheus/node/images"
@@ -52,6 +53,7 @@ type server struct {
 	pods    *podNet
 	agent   *agent.Agent
 	next    *successor
+	binder  *binder.Binder // there once ready
 }
 
 // Run makes this server a member of its mesh (a new one, or the token's, on the first call) and serves until ctx ends.

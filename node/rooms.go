@@ -112,8 +112,8 @@ func (s *server) startBinder(h *house) error {
 	}
 	volumes := newClaims(client)
 	changed, _ := s.mesh.Watch()
-	b, err := binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
-		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Log: s.log.With("room", "binder")})
+	s.binder, err = binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
+		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Preempt: s.sure, Log: s.log.With("room", "binder")})
 	if err != nil {
 		return err
 	}
@@ -121,9 +121,16 @@ func (s *server) startBinder(h *house) error {
 		if err := volumes.start(ctx); err != nil {
 			return err
 		}
-		return b.Run(ctx)
+		return s.binder.Run(ctx)
 	})
 	return nil
+}
+
+// sure tells whether this server may do to others' pods what can't be undone: it has reconciled with all that it sees, misses
+// few, and is not late itself.
+func (s *server) sure() bool {
+	hold, _ := s.mesh.Hold()
+	return s.mesh.Settled() && !hold && !s.mesh.Slow()
 }
 
 // controllersState is Host in the controllers' words.

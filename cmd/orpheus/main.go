@@ -17,6 +17,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := root().ExecuteContext(ctx); err != nil {
+		if errors.Is(err, errMisfit) {
+			os.Exit(2)
+		}
 		if !errors.Is(err, errShown) {
 			fmt.Fprintln(os.Stderr, "error:", err)
 		}
@@ -24,8 +27,11 @@ func main() {
 	}
 }
 
-// errShown ends a command whose message the user has already seen.
-var errShown = errors.New("already shown")
+// errShown ends a command whose message the user has already seen. errMisfit does, too: something would not fit.
+var (
+	errShown  = errors.New("already shown")
+	errMisfit = errors.New("something would not fit")
+)
 
 func root() *cobra.Command {
 	cmd := &cobra.Command{
@@ -37,7 +43,7 @@ func root() *cobra.Command {
 	}
 	settings(cmd.PersistentFlags())
 	cmd.AddCommand(up(), restore(), version())
-	for _, c := range []*cobra.Command{restart(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), lostAndFound(), backup(), secrets()} {
+	for _, c := range []*cobra.Command{restart(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), lostAndFound(), backup(), explain(), plan(), secrets()} {
 		c.PersistentPreRunE = settle // they speak to the daemon: where it is may be said in the file
 		cmd.AddCommand(c)
 	}

@@ -41,6 +41,7 @@ type stand struct {
 	mu      sync.Mutex
 	decline map[string]string // by host
 	silent  map[string]bool
+	unsure  bool // nobody is preempted
 	mine    func(name string) bool
 	asked   []string
 	bound   map[string]string
@@ -61,6 +62,7 @@ func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
 		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.DiscardHandler),
 		Mine:    func(_, _, name string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.mine(name) },
 		Volumes: func(*corev1.Pod) []string { s.mu.Lock(); defer s.mu.Unlock(); return s.volumes }, VolumesChanged: s.moved,
+		Preempt: func() bool { s.mu.Lock(); defer s.mu.Unlock(); return !s.unsure },
 		Place: func(v placement.View, o placement.Options) placement.Plan {
 			if err := placement.Validate(v); err != nil {
 				t.Error(err)
@@ -360,7 +362,7 @@ func BenchmarkOnePod(b *testing.B) {
 	one := pod("new", "1")
 	p.setPod(one)
 	for b.Loop() {
-		plan := placement.Place(p.view([]*corev1.Pod{one}, nil, nil), placement.Options{})
+		plan := placement.Place(p.view(question{batch: []*corev1.Pod{one}}), placement.Options{})
 		if len(plan.Binds) != 1 {
 			b.Fatal(plan)
 		}

@@ -33,10 +33,13 @@ type Daemon interface {
 	AdmitLost(ctx context.Context, id string, replace bool) error
 	DropLost(ctx context.Context, id string) error
 	Evict(ctx context.Context, nameOrID string, force bool) (Member, error)
+	Explain(ctx context.Context, namespace, pod string) (Explanation, error)
+	Forecast(context.Context, ForecastRequest) (Forecast, error)
 }
 
 const (
-	maxRequest    = 64 << 10 // bytes, of all requests but image archives
+	maxRequest    = 64 << 10 // bytes, of all requests but image archives and manifests
+	maxManifests  = 8 << 20  // bytes, of a request with manifests in base64
 	closeDeadline = 2 * time.Second
 )
 
@@ -94,14 +97,14 @@ func routes(d Daemon) http.Handler {
 		return d.RememberImage(r.Context(), r.URL.Query().Get("ref"))
 	}))
 	mux.HandleFunc("POST /v1/token", answer(func(r *http.Request) (any, error) {
-		req, err := read[TokenRequest](r)
+		req, err := read[TokenRequest](r, maxRequest)
 		if err != nil {
 			return nil, err
 		}
 		return d.CreateToken(r.Context(), req.TTL)
 	}))
 	mux.HandleFunc("POST /v1/kubeconfig", answer(func(r *http.Request) (any, error) {
-		req, err := read[KubeconfigRequest](r)
+		req, err := read[KubeconfigRequest](r, maxRequest)
 		if err != nil {
 			return nil, err
 		}
@@ -126,11 +129,21 @@ func routes(d Daemon) http.Handler {
 	}))
 	mux.HandleFunc("POST /v1/secrets/rotate", answer(func(r *http.Request) (any, error) { return d.RotateSecrets(r.Context()) }))
 	mux.HandleFunc("POST /v1/restart", answer(func(r *http.Request) (any, error) { return d.Restart(r.Context()) }))
+	mux.HandleFunc("GET /v1/explain/{namespace}/{pod}", answer(func(r *http.Request) (any, error) {
+		return d.Explain(r.Context(), r.PathValue("namespace"), r.PathValue("pod"))
+	}))
+	mux.HandleFunc("POST /v1/forecast", answer(func(r *http.Request) (any, error) {
+		req, err := read[ForecastRequest](r, maxManifests)
+		if err != nil {
+			return nil, err
+		}
+		return d.Forecast(r.Context(), req)
+	}))
 	return mux
 }
 
-func read[T any](r *http.Request) (v T, err error) {
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxRequest)).Decode(&v); err != nil {
+func read[T any](r *http.Request, most int64) (v T, err error) {
+	if err := json.NewDecoder(io.LimitReader(r.Body, most)).Decode(&v); err != nil {
 		return v, fmt.Errorf("read the request: %w", err)
 	}
 	return v, nil
