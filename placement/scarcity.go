@@ -231,7 +231,7 @@ func (f *flow) run(classes []class, logs *logTable) {
 // cheaper is n·2^(−price/16).
 func (t *logTable) cheaper(n, price int64) int64 {
 	octaves, rest := price>>4, price&15
-	n = n << 8 / (256 + int64(t.exp2(rest)))
+	n = n << 8 / (256 + t.exp2(rest))
 	if octaves < 0 {
 		return n << -octaves
 	}
