@@ -53,7 +53,7 @@ type session struct {
 	digest [8]byte // of the peer's hello
 	peer   *hello  // where it told more than its digest
 
-	sent, got map[UID]int // records of lives from before the peer's horizon: sent to it, received from it
+	sent, got map[lifeName]int // records of lives from before the peer's horizon: sent to it, received from it
 }
 
 // job is part of a turn: a ready frame, or records yet to be packed.
@@ -65,7 +65,7 @@ type job struct {
 }
 
 func newSession(set *node[*Record], mine hello, first bool) *session {
-	p := &session{set: set, mine: mine, sent: map[UID]int{}, got: map[UID]int{}}
+	p := &session{set: set, mine: mine, sent: map[lifeName]int{}, got: map[lifeName]int{}}
 	if first {
 		p.say([]span{p.summary(bound{}, end)})
 	}
@@ -105,7 +105,7 @@ func (p *session) pack(now *job) []byte {
 		now.i++
 		batch, size = append(batch, r), size+r.size()
 		if p.peer.old(r) {
-			p.sent[r.UID]++
+			p.sent[lifeName{r.Key, r.UID}]++
 		}
 		return true
 	})
@@ -140,7 +140,7 @@ func (p *session) hear(frame []byte) ([]*Record, error) {
 		p.stats.Received += len(recs)
 		for _, r := range recs {
 			if p.peer.old(r) {
-				p.got[r.UID]++
+				p.got[lifeName{r.Key, r.UID}]++
 			}
 		}
 		return recs, err

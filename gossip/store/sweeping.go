@@ -37,7 +37,7 @@ func (c *core) tombstones(kind string, upTo Stamp) []*life {
 	var out []*life
 	c.set.all(func(r *Record) bool {
 		if r.Op == Delete && (kind == "" || r.Kind == kind) {
-			if l := c.lives[r.UID]; l != nil && l.dead() && l.versions[0].hash == r.hash && l.last() <= upTo {
+			if l := c.life(r.Key, r.UID); l != nil && l.dead() && l.versions[0].hash == r.hash && l.last() <= upTo {
 				out = append(out, l)
 			}
 		}
@@ -76,7 +76,6 @@ func (c *core) end(l *life) {
 			c.drop(p)
 		}
 	}
-	delete(c.lives, l.uid)
 	e := c.entries[l.key]
 	for i, o := range e.lives {
 		if o == l {
@@ -92,7 +91,7 @@ func (c *core) end(l *life) {
 func (c *core) heldBack() Stamp {
 	s := ^Stamp(0)
 	c.early.all(func(r *Record) bool {
-		if c.lives[r.UID] == nil {
+		if c.life(r.Key, r.UID) == nil {
 			s = min(s, r.born())
 		}
 		return true

@@ -96,7 +96,7 @@ func (w *world) members() []string {
 			out = append(out, n.name)
 		}
 	}
-	return append(out, w.authors.members()...)
+	return out
 }
 
 // home is the highest rendezvous weight among those whom this node takes for alive, a view that is up to 3 s old.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -333,7 +334,7 @@ func (o *oracle) settled(w *world) {
 			}
 			continue
 		}
-		if x.w.Human && !o.kept(x, shown, alive) {
+		if x.w.Human && !o.kept(x, shown, alive) && !(w.plan.forgot && w.found(x)) {
 			w.fail("the acknowledged edit w%d of %s %.8s is lost (was on %v)", x.id, x.w.Key, x.uid, x.holders)
 		}
 	}
@@ -355,6 +356,19 @@ func (o *oracle) kept(x *op, shown []*store.Object, alive map[string]*store.Obje
 	for _, d := range o.ops {
 		if d.w.Key == x.w.Key && d.answers[x.id] && d.sure && (d.w.Op == store.Delete || len(d.graveAt) > 0) {
 			return true
+		}
+	}
+	return false
+}
+
+// found: the edit is in somebody's lost-and-found, where edits go that were made on an object which everybody else had
+// forgotten, on a node out of an old backup or an evicted one.
+func (w *world) found(x *op) bool {
+	for _, n := range w.nodes {
+		for _, v := range n.disk.data["lost"] {
+			if bytes.Contains(v, x.w.Body) {
+				return true
+			}
 		}
 	}
 	return false
