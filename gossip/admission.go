@@ -17,9 +17,6 @@ import (
 
 const (
 	helloProtocol = "/orpheus/hello/1"
-	helloTimeout  = 5 * time.Second
-	strangerSpan  = 15 * time.Second // how long a connection may stay without admission: time for a join
-	maxHello      = 16 << 10
 )
 
 // admission remembers which peers showed a valid member certificate. libp2p has proven their peer IDs already, so what was
@@ -178,7 +175,11 @@ func (a *admission) answer(s network.Stream) {
 	if err != nil {
 		_ = s.Reset()
 		if errors.Is(err, errNotAdmitted) {
-			a.log.Warn("refused a stranger", "peer", id, "addr", s.Conn().RemoteMultiaddr(), "error", err)
+			level := slog.LevelWarn
+			if errors.Is(err, errEvicted) {
+				level = slog.LevelDebug // it dials for as long as nobody stops it
+			}
+			a.log.Log(context.Background(), level, "refused a stranger", "peer", id, "addr", s.Conn().RemoteMultiaddr(), "error", err)
 			_ = s.Conn().Close()
 		}
 	}

@@ -18,7 +18,6 @@ func (e *RemoteError) Error() string { return e.Text }
 const (
 	replyOK     = 0
 	replyFailed = 1
-	maxErrText  = 4096
 )
 
 // Call sends one request of at most 4 MiB and waits for its reply. Errors of the far side's handler come as *RemoteError.

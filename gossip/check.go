@@ -13,8 +13,6 @@ import (
 const (
 	checkProtocol    = "/orpheus/check/1"
 	farewellProtocol = "/orpheus/farewell/1"
-	checkTimeout     = 4 * time.Second // longer than any patience: a late answer is an answer
-	farewellTimeout  = 300 * time.Millisecond
 )
 
 // check asks a peer over libp2p whether it lives. Every check has a stream of its own, so that a lost packet of one does not

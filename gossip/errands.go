@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// maxErrands bounds the peers that wait to be reconciled with; the random rounds reach whom it leaves out.
-const maxErrands = 1024
-
 // errands are the peers to reconcile with soon.
 type errands struct{ waiting map[ID]bool }
 

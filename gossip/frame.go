@@ -7,9 +7,6 @@ import (
 	"io"
 )
 
-// maxFrame bounds one request or reply of Call, in bytes.
-const maxFrame = 4 << 20
-
 func writeFrame(w io.Writer, body []byte) error {
 	if len(body) > maxFrame {
 		return fmt.Errorf("a frame of %d bytes is over the limit of %d", len(body), maxFrame)

@@ -29,9 +29,6 @@ import (
 //	  │        or refusal: why                 │
 const (
 	joinProtocol = "/orpheus/join/1"
-	joinBudget   = 10 * time.Second // for the token's addresses, and again for mDNS
-	joinTimeout  = 15 * time.Second // one handshake
-	maxJoin      = 1 << 20
 )
 
 type joinAsk struct {

@@ -18,14 +18,6 @@ type allowance struct {
 	last           time.Time
 }
 
-const (
-	authorRecords      = 4000 // a second; one server alone makes fewer
-	authorRecordsBurst = 40_000
-	authorBytes        = 16 << 20 // a second
-	authorBytesBurst   = 128 << 20
-	maxAuthors         = 4096 // beyond, those that have been quiet are forgotten, which refills their buckets
-)
-
 func newRates() *rates { return &rates{authors: make(map[string]*allowance)} }
 
 // take charges an author and tells whether it may go on. What is refused is not charged.

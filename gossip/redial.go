@@ -10,9 +10,7 @@ import (
 )
 
 const (
-	maxRedials    = 16 // at the same time
-	redialTimeout = 3 * time.Second
-	redialTick    = 500 * time.Millisecond
+	redialTick = 500 * time.Millisecond
 )
 
 // redialWait is how long to wait before the next attempt to reach a peer that has been out of sight for so long: quick

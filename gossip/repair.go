@@ -9,9 +9,6 @@ import (
 const (
 	reconcileProtocol = "/orpheus/reconcile/2"
 	repairEvery       = 10 * time.Second
-	reconcileTimeout  = 10 * time.Minute // a whole store over a slow link; a frame that does not move for 60 s ends it
-	maxServed         = 2                // reconciliations served at the same time
-	maxAsked          = 2                // and asked for
 )
 
 // repairing makes the replicas equal: with a peer that (re)appears at once, and with a random one every 10 s, because gossip

@@ -13,12 +13,8 @@ import (
 )
 
 const (
-	judgeEvery    = 100 * time.Millisecond
-	maxPending    = 12   // checks under way to one peer
-	maxUnmet      = 1024 // of whom serf alone speaks
-	maxIntroduced = 16   // of them dialed at the same time
-	readyWithin   = 2 * time.Second
-	sweepEvery    = time.Hour
+	judgeEvery = 100 * time.Millisecond
+	sweepEvery = time.Hour
 )
 
 // Run connects this server to the mesh and drives everything, the store included, until ctx ends (nil) or something fails

@@ -5,15 +5,6 @@ import (
 	"time"
 )
 
-const (
-	// settleSpan bounds how long a regained member that does not reconcile keeps us from destructive decisions.
-	settleSpan = 30 * time.Second
-	// calmSpan passes after the last member was regained, even if all are reconciled: the two ends of a healed link notice
-	// it seconds apart, and until both have, two servers may take themselves for the home of one object. What one of them
-	// deletes as surplus the other would replace. It covers the slowest redial of a fresh loss and a few heartbeats.
-	calmSpan = 5 * time.Second
-)
-
 // settling holds the regained members with which we have not reconciled yet.
 type settling struct {
 	mu      sync.Mutex // guards all below

@@ -15,11 +15,6 @@ import (
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
 
-const (
-	maxGossip    = 96 << 10 // bytes of one message; the store's frames are at most 64 KiB
-	publishQueue = 1024
-)
-
 // spread carries the store's frames by gossipsub on one topic. Records are signed by their authors, so that messages are
 // not; a message is named by the hash of its bytes. In meshes of up to 16 members a message goes to everybody directly.
 type spread struct {

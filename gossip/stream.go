@@ -26,12 +26,6 @@ type Stream interface {
 // ErrNotRunning: the mesh does not run (yet, or any more).
 var ErrNotRunning = errors.New("the mesh is not running")
 
-const (
-	dialTimeout  = 5 * time.Second  // where the caller's context has no deadline
-	callTimeout  = 30 * time.Second // likewise
-	serveTimeout = 2 * time.Minute  // one request, its handling and its reply
-)
-
 // Handle serves a protocol ("/orpheus/NAME/1") for admitted members; it may be called before and during Run. The handler
 // runs in a goroutine of its own, owns the stream until it returns, and its context ends with Run.
 func (m *Mesh) Handle(protocol string, h func(ctx context.Context, from ID, s Stream)) {

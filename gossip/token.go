@@ -27,9 +27,7 @@ var (
 )
 
 const (
-	tokenPrefix   = "orph1."
-	maxTokenAddrs = 8
-	maxTokenText  = 4096
+	tokenPrefix = "orph1."
 )
 
 // token is what a new server needs to find the mesh, to know it when it sees it, and to be let in once.

@@ -12,8 +12,6 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-const maxUshered = 8 // joins under way at the same time
-
 // usher is the member's side of a join. It is the one protocol besides hello that strangers may speak.
 func (n *link) usher(s network.Stream) {
 	defer s.Close()

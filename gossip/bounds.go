@@ -1,0 +1,63 @@
+package gossip
+
+import "time"
+
+// Every bound of the mesh stands here, but for those of the store (store/bounds.go), of libp2p's resources (host.go) and of serf
+// (serf.go), which are settings of theirs; and the judge's patience, which is its algorithm (judge.go).
+
+// Of what strangers and members may send.
+const (
+	maxHello      = 16 << 10
+	maxJoin       = 1 << 20
+	maxTokenAddrs = 8
+	maxTokenText  = 4096
+	// maxFrame bounds one request or reply of Call, in bytes.
+	maxFrame   = 4 << 20
+	maxErrText = 4096
+	maxGossip  = 96 << 10 // bytes of one message; the store's frames are at most 64 KiB
+)
+
+// Of what runs at the same time or waits.
+const (
+	maxUshered = 8 // joins under way at the same time
+	maxServed  = 2 // reconciliations served at the same time
+	maxAsked   = 2 // and asked for
+	// maxErrands bounds the peers that wait to be reconciled with; the random rounds reach whom it leaves out.
+	maxErrands    = 1024
+	maxRedials    = 16   // at the same time
+	maxPending    = 12   // checks under way to one peer
+	maxUnmet      = 1024 // of whom serf alone speaks
+	maxIntroduced = 16   // of them dialed at the same time
+	publishQueue  = 1024
+)
+
+// Of what one author may gossip.
+const (
+	authorRecords      = 4000 // a second; one server alone makes fewer
+	authorRecordsBurst = 40_000
+	authorBytes        = 16 << 20 // a second
+	authorBytesBurst   = 128 << 20
+	maxAuthors         = 4096 // beyond, those that have been quiet are forgotten, which refills their buckets
+)
+
+// Of patience.
+const (
+	helloTimeout     = 5 * time.Second
+	strangerSpan     = 15 * time.Second // how long a connection may stay without admission: time for a join
+	joinBudget       = 10 * time.Second // for the token's addresses, and again for mDNS
+	joinTimeout      = 15 * time.Second // one handshake
+	dialTimeout      = 5 * time.Second  // where the caller's context has no deadline
+	callTimeout      = 30 * time.Second // likewise
+	serveTimeout     = 2 * time.Minute  // one request, its handling and its reply
+	checkTimeout     = 4 * time.Second  // longer than any patience: a late answer is an answer
+	farewellTimeout  = 300 * time.Millisecond
+	redialTimeout    = 3 * time.Second
+	reconcileTimeout = 10 * time.Minute // a whole store over a slow link; a frame that does not move for 60 s ends it
+	readyWithin      = 2 * time.Second
+	// settleSpan bounds how long a regained member that does not reconcile keeps us from destructive decisions.
+	settleSpan = 30 * time.Second
+	// calmSpan passes after the last member was regained, even if all are reconciled: the two ends of a healed link notice
+	// it seconds apart, and until both have, two servers may take themselves for the home of one object. What one of them
+	// deletes as surplus the other would replace. It covers the slowest redial of a fresh loss and a few heartbeats.
+	calmSpan = 5 * time.Second
+)
