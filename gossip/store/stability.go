@@ -108,7 +108,7 @@ func (p *session) meeting() *meeting {
 // meet takes in what a complete reconciliation proved: this node holds what the peer held.
 func (c *core) meet(now time.Time, m *meeting) {
 	c.forgetful = false
-	c.adopt(m.peer.horizons)
+	c.adopt(now, m.peer.horizons)
 	c.quarantine(m)
 	c.reveal()
 	due := stampOf(now)

@@ -14,6 +14,8 @@ import (
 // node is one server: a replica, its disk, its clock, and what it was in the middle of.
 type node struct {
 	w         *world
+	mesh      []*node // in a large mesh, whom it gossips with
+	out       int     // bytes sent
 	name      string
 	i         int
 	up        bool

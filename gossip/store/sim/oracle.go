@@ -227,6 +227,9 @@ func (o *oracle) replied(w *world, x *op, r *store.Reply) {
 
 // shown checks one change of a view.
 func (o *oracle) shown(w *world, n *node, old, now *store.Object) {
+	if w.onShow != nil && now != nil {
+		w.onShow(n, now)
+	}
 	k := now
 	if k == nil {
 		k = old
@@ -266,6 +269,9 @@ func (o *oracle) shown(w *world, n *node, old, now *store.Object) {
 
 // revived checks that an ended object is back for a person's edit alone, one that its delete did not know.
 func (o *oracle) revived(w *world, n *node, now *store.Object) {
+	if w.plan.leapt { // a delete may have been dated next year
+		return
+	}
 	all := o.answered(now)
 	for _, d := range o.deletes[now.UID] {
 		if !within(all, d.answers) {

@@ -47,7 +47,7 @@ var mutants = []mutant{
 	{"tombstones are purged without asking", "sweeping.go", "c.everywhere(last) {\n", "(c.everywhere(last) || true) {\n"},
 	{"a purge does not move the horizon", "sweeping.go", "			c.raise(l.key.Kind, last)\n			c.purge(l)\n", "			c.purge(l)\n"},
 	{"living objects behind a horizon are purged", "sweeping.go", "l != nil && l.dead() && l.versions[0].hash == r.hash && l.last() <= upTo {\n", "l != nil && l.last() <= upTo {\n"},
-	{"zombies are not set aside", "stability.go", "	c.adopt(m.peer.horizons)\n	c.quarantine(m)\n", "	c.adopt(m.peer.horizons)\n"},
+	{"zombies are not set aside", "stability.go", "	c.adopt(now, m.peer.horizons)\n	c.quarantine(m)\n", "	c.adopt(now, m.peer.horizons)\n"},
 	{"the living are set aside", "session.go", "		if p.peer.old(r) {\n			p.sent[lifeName{r.Key, r.UID}]++\n		}\n", "		p.sent[lifeName{r.Key, r.UID}] = 1 << 20\n"},
 	{"who holds back tells a horizon", "sweeping.go", "			s = min(s, r.born())\n", ""},
 	{"dots come back unnoticed", "merging.go", "		c.counter = n + recallGap\n", ""},
