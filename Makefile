@@ -58,6 +58,15 @@ soak:
 race:
 	CGO_ENABLED=1 go test -race -timeout 15m $$(.ci/without-kubernetes)
 
+## seeds: 100,000 histories of the simulated store (some hours; goes on where it was stopped)
+seeds:
+	@mkdir -p .cache
+	go run ./gossip/store/sim/cmd/seeds -count 100000 -workers $$(nproc) -state .cache/seeds
+
+## mutants: plant 51 bugs into the store, one at a time, and tell how many histories find each
+mutants:
+	go run ./gossip/store/sim/cmd/mutants
+
 ## stories: what Orpheus must be able to do, on hosts of the lab
 stories: build
 	go test -timeout 25m ./cmd/lab/stories

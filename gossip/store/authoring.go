@@ -152,7 +152,7 @@ func (c *core) counts(recs []*Record) bool {
 
 // followed tells that somebody who had seen r wrote a version that is here.
 func (c *core) followed(r *Record) bool {
-	l := c.lives[r.UID]
+	l := c.life(r.Key, r.UID)
 	return l != nil && slices.ContainsFunc(l.versions, func(v *Record) bool { return v.context.of(r.Dot.Actor).seen >= r.Dot.N })
 }
 
@@ -214,6 +214,7 @@ func (c *core) follow(r *Record, l *life, w *Write) {
 	exec := l.alive()
 	r.UID, r.Root = l.uid, exec.Root
 	r.context = l.context(w.Human)
+	r.context = r.context.below(r.Dot)
 	r.Basis = exec.Basis
 	r.Born = l.born()
 	shown := l.head()

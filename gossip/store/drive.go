@@ -197,6 +197,11 @@ func (r *Replica) Objects(kind string) []*Object {
 	return objs
 }
 
+// Memory is what it knows beside its records, for a trace.
+func (r *Replica) Memory(now time.Time) string {
+	return fmt.Sprintf("%+v early %d, the oldest born %d, clock %d", *r.core.hello(), r.core.early.size(), r.core.heldBack(now)>>16, r.core.clock.last>>16)
+}
+
 // Dump lists the durable records, for a trace.
 func (r *Replica) Dump() []string {
 	var out []string

@@ -53,7 +53,7 @@ func (h *hello) digest() [8]byte {
 }
 
 // appendHello puts the version and a digest of our hello on the wire. The hello itself follows only where the peer's digest,
-// heard before, is another one: the answering side tells, the asking side learns.
+// heard before, is another one: the answering side tells at once, the asking side in a frame of its own before its second turn.
 func (p *session) appendHello(b []byte) []byte {
 	mine := p.mine.digest()
 	b = append(append(b, helloByte, reconVersion), mine[:]...)
@@ -71,8 +71,15 @@ func (p *session) decodeHello(d *decoder) {
 	copy(p.digest[:], d.take(8))
 	n := d.length(maxSections)
 	if n == 0 {
+		if p.digest == p.mine.digest() {
+			p.peer = &p.mine // it would say the same
+		}
 		return
 	}
+	p.decodeSections(d, n)
+}
+
+func (p *session) decodeSections(d *decoder, n int) {
 	p.peer = &hello{}
 	for range n {
 		tag := d.byte()

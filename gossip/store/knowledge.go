@@ -46,6 +46,17 @@ func (k knowledge) with(actor string, seen, human uint64) knowledge {
 	return out
 }
 
+// below returns k without what it says of dots of d's actor that are not before d: somebody made them up.
+func (k knowledge) below(d Dot) knowledge {
+	i, ok := k.find(d.Actor)
+	if !ok || k[i].seen < d.N && k[i].human < d.N {
+		return k
+	}
+	out := slices.Clone(k)
+	out[i].seen, out[i].human = min(out[i].seen, d.N-1), min(out[i].human, d.N-1)
+	return out
+}
+
 // count returns k with the actor's counters raised; the actor is in k.
 func (k knowledge) count(actor string, raised, wrote uint64) knowledge {
 	i, ok := k.find(actor)

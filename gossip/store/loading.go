@@ -34,14 +34,12 @@ func (c *core) load(s *saved, v *view) {
 // restore takes a record from disk, which is in the set already, and out of the set again where it does not count.
 func (c *core) restore(r *Record) {
 	c.out = c.out[:0]
-	if r.Dot.Actor == c.self {
-		c.counter = max(c.counter, r.Dot.N)
-	}
+	c.counter = max(c.counter, r.after.of(c.self).seen)
 	c.clock.observe(r.Stamp)
 	counts := false
 	if r.Part == Intent {
 		counts = c.mergeIntent(time.Time{}, r)
-	} else if l := c.lives[r.UID]; l != nil {
+	} else if l := c.life(r.Key, r.UID); l != nil {
 		counts = c.mergePart(l, r)
 	}
 	if !counts {

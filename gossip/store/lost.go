@@ -170,7 +170,7 @@ func (c *core) lacks(r *Record) bool {
 	if _, known := c.set.get(r); known {
 		return false
 	}
-	l := c.lives[r.UID]
+	l := c.life(r.Key, r.UID)
 	switch {
 	case l == nil:
 		return true // a deletion too: it may have been read out of a damaged file, beside what it ended

@@ -22,9 +22,10 @@ func (c *core) receive(now time.Time, ev event) {
 
 // merge takes one record in and reports whether it counts now. The caller reveals.
 func (c *core) merge(now time.Time, r *Record) bool {
-	if r.Dot.Actor == c.self {
-		c.recall(r.Dot.N)
-	} else if early(now, r.Stamp) {
+	if r.Dot.Actor == c.self || c.cfg.Forgetful { // others may lie about our dots, but who forgot them must ask
+		c.recall(r.after.of(c.self).seen)
+	}
+	if r.Dot.Actor != c.self && early(now, r.Stamp) {
 		return c.postpone(r)
 	}
 	switch c.cfg.Class(r.Kind) {
@@ -36,10 +37,7 @@ func (c *core) merge(now time.Time, r *Record) bool {
 	if _, known := c.set.get(r); known {
 		return false
 	}
-	l := c.lives[r.UID]
-	if l != nil && l.key != r.Key {
-		return false // a UID names one key: this one was made up
-	}
+	l := c.life(r.Key, r.UID)
 	if l == nil && r.born() <= c.horizon[r.Kind] {
 		if r.Part == Intent && r.Op == Put {
 			c.emit(effect{lose: r}) // its tombstone may have been purged: no resurrection
@@ -53,10 +51,13 @@ func (c *core) merge(now time.Time, r *Record) bool {
 	return c.mergePart(l, r)
 }
 
+// recallGap is more than what all lives of a disk that was lost may have used: every one jumps by markAhead.
+const recallGap = 1 << 36
+
 // recall goes on counting behind a dot of ours that comes back after our disk was lost, and behind all that may still come.
 func (c *core) recall(n uint64) {
 	if n > c.counter {
-		c.counter = n + markAhead
+		c.counter = n + recallGap
 	}
 }
 
@@ -68,7 +69,6 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 		l = &life{uid: r.UID, key: r.Key}
 		i, _ := slices.BinarySearchFunc(e.lives, r.UID, func(l *life, u UID) int { return bytes.Compare(l.uid[:], u[:]) })
 		e.lives = slices.Insert(e.lives, i, l)
-		c.lives[r.UID] = l
 	}
 	wasDead := l.dead()
 	replaced, added := l.merge(r)
@@ -85,8 +85,12 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 			c.merge(now, h)
 		}
 	}
-	if dead := l.dead(); dead != wasDead {
+	dead := l.dead()
+	if dead != wasDead {
 		c.ended(l, dead)
+	}
+	if dead && l.last() <= c.horizon[r.Kind] && !c.loading {
+		c.purge(l) // everybody else did long ago: this node was away, or came out of a backup
 	}
 	return true
 }

@@ -25,7 +25,7 @@ func (c *core) redate(now time.Time) {
 	delete(c.holds, c.self)
 	var written []*Record
 	for _, r := range ahead {
-		l := c.lives[r.UID]
+		l := c.life(r.Key, r.UID)
 		if l == nil {
 			continue
 		}
@@ -41,7 +41,7 @@ func (c *core) redate(now time.Time) {
 	written = slices.DeleteFunc(written, func(r *Record) bool { return !c.merge(now, r) })
 	for _, r := range ahead {
 		c.touch(r.Key)
-		if l := c.lives[r.UID]; l != nil && len(l.versions) == 0 {
+		if l := c.life(r.Key, r.UID); l != nil && len(l.versions) == 0 {
 			c.end(l)
 		}
 	}
@@ -81,7 +81,7 @@ func (c *core) rewritten(now time.Time, r *Record) *Record {
 
 // outdated reports that a record which was held back is no news: somebody saw it, answers for it and went on.
 func (c *core) outdated(r *Record) bool {
-	l := c.lives[r.UID]
+	l := c.life(r.Key, r.UID)
 	return l != nil && r.Part == Intent && slices.ContainsFunc(l.versions, func(v *Record) bool {
 		return v.context.of(r.Dot.Actor).seen >= r.Dot.N && !r.after.humanBeyond(v.after)
 	})

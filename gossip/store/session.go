@@ -25,6 +25,8 @@ const (
 	shortHash    = 16
 	reconVersion = 2
 
+	frameHello = optional + 1
+
 	turnFrame = 't' // ranges: the end of a turn
 	helloByte = 'h'
 	optional  = 0x80 // frames of types from here on may be skipped by who does not know them
@@ -43,6 +45,7 @@ type Stats struct {
 type session struct {
 	set   *node[*Record] // ours, when it began
 	mine  hello
+	first bool // we asked
 	spoke bool
 	over  bool
 	turns int
@@ -53,7 +56,7 @@ type session struct {
 	digest [8]byte // of the peer's hello
 	peer   *hello  // where it told more than its digest
 
-	sent, got map[UID]int // records of lives from before the peer's horizon: sent to it, received from it
+	sent, got map[lifeName]int // records of lives from before the peer's horizon: sent to it, received from it
 }
 
 // job is part of a turn: a ready frame, or records yet to be packed.
@@ -65,7 +68,7 @@ type job struct {
 }
 
 func newSession(set *node[*Record], mine hello, first bool) *session {
-	p := &session{set: set, mine: mine, sent: map[UID]int{}, got: map[UID]int{}}
+	p := &session{set: set, mine: mine, first: first, sent: map[lifeName]int{}, got: map[lifeName]int{}}
 	if first {
 		p.say([]span{p.summary(bound{}, end)})
 	}
@@ -105,7 +108,7 @@ func (p *session) pack(now *job) []byte {
 		now.i++
 		batch, size = append(batch, r), size+r.size()
 		if p.peer.old(r) {
-			p.sent[r.UID]++
+			p.sent[lifeName{r.Key, r.UID}]++
 		}
 		return true
 	})
@@ -133,6 +136,10 @@ func (p *session) hear(frame []byte) ([]*Record, error) {
 		return nil, errors.New("the peer speaks out of turn")
 	case len(frame) == 0:
 		return nil, errors.New("neither records nor a turn")
+	case frame[0] == frameHello:
+		d := decoder{b: frame[1:]}
+		p.decodeSections(&d, d.length(maxSections))
+		return nil, d.err
 	case frame[0] >= optional:
 		return nil, nil
 	case frame[0] == frameRecords:
@@ -140,7 +147,7 @@ func (p *session) hear(frame []byte) ([]*Record, error) {
 		p.stats.Received += len(recs)
 		for _, r := range recs {
 			if p.peer.old(r) {
-				p.got[r.UID]++
+				p.got[lifeName{r.Key, r.UID}]++
 			}
 		}
 		return recs, err
@@ -155,6 +162,9 @@ func (p *session) turn(b []byte) error {
 	if !p.heard {
 		p.decodeHello(&d)
 		p.heard = true
+		if p.first && p.digest != p.mine.digest() { // the answering side told all with its digest
+			p.out = append(p.out, job{frame: p.mine.sections([]byte{frameHello})})
+		}
 	}
 	spans := decodeSpans(&d)
 	if d.err != nil {

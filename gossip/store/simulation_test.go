@@ -328,7 +328,7 @@ func (w *world) check(seed uint64) {
 		}
 	}
 	for body, a := range w.acked {
-		l := first.core.lives[a.rec.UID]
+		l := first.core.life(a.rec.Key, a.rec.UID)
 		if l == nil || !slices.ContainsFunc(l.unsettled(), func(r *Record) bool {
 			return w.truth[r.hash][a.rec.Dot]
 		}) {

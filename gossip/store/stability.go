@@ -66,10 +66,15 @@ func (c *core) everywhere(s Stamp) bool {
 	return len(members) > 0
 }
 
+type lifeName struct {
+	key Key
+	uid UID
+}
+
 // meeting is what a complete reconciliation proved.
 type meeting struct {
 	peer  hello
-	alien []UID // lives from before the peer's horizon of which the peer held no record: it had purged them
+	alien []lifeName // lives from before the peer's horizon of which the peer held no record: it had purged them
 }
 
 // meeting is nil where the peer had nothing to tell. It scans the set only where something old was sent.
@@ -81,14 +86,14 @@ func (p *session) meeting() *meeting {
 	if len(p.sent) == 0 {
 		return m
 	}
-	left := make(map[UID]int, len(p.sent))
-	order := []UID{}
+	left := make(map[lifeName]int, len(p.sent))
+	order := []lifeName{}
 	p.set.all(func(r *Record) bool {
-		if p.sent[r.UID] > 0 {
-			if left[r.UID] == 0 {
-				order = append(order, r.UID)
+		if u := (lifeName{r.Key, r.UID}); p.sent[u] > 0 {
+			if left[u] == 0 {
+				order = append(order, u)
 			}
-			left[r.UID]++
+			left[u]++
 		}
 		return true
 	})
@@ -103,8 +108,8 @@ func (p *session) meeting() *meeting {
 // meet takes in what a complete reconciliation proved: this node holds what the peer held.
 func (c *core) meet(now time.Time, m *meeting) {
 	c.forgetful = false
+	c.adopt(now, m.peer.horizons)
 	c.quarantine(m)
-	c.adopt(m.peer.horizons)
 	c.reveal()
 	due := stampOf(now)
 	learned := false
@@ -127,13 +132,9 @@ func (c *core) meet(now time.Time, m *meeting) {
 // quarantine moves lives to lost-and-found that this node took out of an old backup, or wrote while it was evicted: the peer
 // had everything from before its horizon, and these it does not have, so it saw them die.
 func (c *core) quarantine(m *meeting) {
-	horizon := map[string]Stamp{}
-	for _, h := range m.peer.horizons {
-		horizon[h.kind] = h.at
-	}
-	for _, u := range m.alien {
-		l := c.lives[u]
-		if l == nil || l.born() > horizon[l.key.Kind] {
+	for _, name := range m.alien {
+		l := c.life(name.key, name.uid)
+		if l == nil || l.born() > c.horizon[l.key.Kind] {
 			continue
 		}
 		for _, v := range l.versions {
@@ -143,6 +144,6 @@ func (c *core) quarantine(m *meeting) {
 		}
 		c.end(l)
 		c.touch(l.key)
-		c.emit(effect{show: &shown{key: l.key, dead: []UID{u}, purged: []UID{u}, only: true}})
+		c.emit(effect{show: &shown{key: l.key, dead: []UID{l.uid}, purged: []UID{l.uid}, only: true}})
 	}
 }

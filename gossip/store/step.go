@@ -92,7 +92,6 @@ type core struct {
 	clock   hybrid
 	counter uint64 // of the last dot issued
 	entries map[Key]*entry
-	lives   map[UID]*life
 	set     *node[*Record] // all durable records that count
 	passing *node[*Record] // records of Ephemeral kinds
 	early   *node[*Record] // records from the future
@@ -117,7 +116,7 @@ type limits struct{ early, held, waiting int }
 func newCore(cfg *Config) *core {
 	return &core{
 		cfg: cfg, self: cfg.Self,
-		entries: map[Key]*entry{}, lives: map[UID]*life{}, horizon: map[string]Stamp{}, heard: map[string]Stamp{}, holds: map[string]Stamp{},
+		entries: map[Key]*entry{}, horizon: map[string]Stamp{}, heard: map[string]Stamp{}, holds: map[string]Stamp{},
 		pending: map[uint64]*pendingWrite{}, acted: map[Key]bool{}, held: newHolding(),
 		limits: limits{early: maxEarly, held: maxHeld, waiting: maxWaiting},
 	}
@@ -146,6 +145,14 @@ func (c *core) Step(now time.Time, ev event) []effect {
 }
 
 func (c *core) emit(e effect) { c.out = append(c.out, e) }
+
+// life finds a life by its key and UID: an author who makes a UID up may give it to two keys.
+func (c *core) life(k Key, u UID) *life {
+	if e := c.entries[k]; e != nil {
+		return e.life(u)
+	}
+	return nil
+}
 
 func (c *core) entry(k Key) *entry {
 	e := c.entries[k]

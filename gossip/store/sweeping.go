@@ -22,7 +22,7 @@ func (c *core) tick(now time.Time) {
 // then on a record of an unknown life from before the horizon is not merged but kept in lost-and-found, so nothing that
 // was deleted comes back with a member that was away.
 func (c *core) sweep(now time.Time) {
-	held := c.heldBack()
+	held := c.heldBack(now)
 	for _, l := range c.tombstones("", stampOf(now)) {
 		last := l.last()
 		if last < held && last < stampOf(now.Add(-c.cfg.TombstoneTTL(l.key.Kind))) && c.everywhere(last) {
@@ -37,7 +37,7 @@ func (c *core) tombstones(kind string, upTo Stamp) []*life {
 	var out []*life
 	c.set.all(func(r *Record) bool {
 		if r.Op == Delete && (kind == "" || r.Kind == kind) {
-			if l := c.lives[r.UID]; l != nil && l.dead() && l.versions[0].hash == r.hash && l.last() <= upTo {
+			if l := c.life(r.Key, r.UID); l != nil && l.dead() && l.versions[0].hash == r.hash && l.last() <= upTo {
 				out = append(out, l)
 			}
 		}
@@ -76,7 +76,6 @@ func (c *core) end(l *life) {
 			c.drop(p)
 		}
 	}
-	delete(c.lives, l.uid)
 	e := c.entries[l.key]
 	for i, o := range e.lives {
 		if o == l {
@@ -88,11 +87,12 @@ func (c *core) end(l *life) {
 }
 
 // heldBack is the birth of the oldest unknown life of which a record waits here because it is ahead of this node's clock: who
-// tells a horizon must hold every life from before it, or its peers would take theirs for zombies.
-func (c *core) heldBack() Stamp {
+// tells a horizon must hold every life from before it, or its peers would take theirs for zombies. What is more than a day ahead
+// does not count: its author will write it anew (redating.go).
+func (c *core) heldBack(now time.Time) Stamp {
 	s := ^Stamp(0)
 	c.early.all(func(r *Record) bool {
-		if c.lives[r.UID] == nil {
+		if r.Stamp <= stampOf(now.Add(maxLead)) && c.life(r.Key, r.UID) == nil {
 			s = min(s, r.born())
 		}
 		return true
@@ -101,8 +101,8 @@ func (c *core) heldBack() Stamp {
 }
 
 // adopt takes over a peer's horizons after both sides hold the same records: what the peer purged goes here too.
-func (c *core) adopt(hs []horizonOf) {
-	held := c.heldBack()
+func (c *core) adopt(now time.Time, hs []horizonOf) {
+	held := c.heldBack(now)
 	for _, h := range hs {
 		if h.at <= c.horizon[h.kind] || h.at >= held {
 			continue

@@ -11,6 +11,7 @@ import (
 func (w *world) calm() {
 	k := store.Key{Kind: things, Namespace: "calm", Name: "counter"}
 	acked, tried := 0, 0
+	w.until(w.now+4*time.Second, nil) // until all name the same homes
 	for range 12 {
 		n := w.any()
 		cur := n.object(k)

@@ -4,7 +4,10 @@ import (
 	"time"
 )
 
-func (w *world) note(what string) { w.plan.happened[what]++ }
+func (w *world) note(what string) {
+	w.plan.happened[what]++
+	w.tell("    %s", what)
+}
 
 // strike lets one thing go wrong, or get better.
 func (w *world) strike() {

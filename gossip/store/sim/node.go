@@ -14,6 +14,8 @@ import (
 // node is one server: a replica, its disk, its clock, and what it was in the middle of.
 type node struct {
 	w         *world
+	mesh      []*node // in a large mesh, whom it gossips with
+	out       int     // bytes sent
 	name      string
 	i         int
 	up        bool
@@ -96,7 +98,7 @@ func (w *world) members() []string {
 			out = append(out, n.name)
 		}
 	}
-	return append(out, w.authors.members()...)
+	return out
 }
 
 // home is the highest rendezvous weight among those whom this node takes for alive, a view that is up to 3 s old.

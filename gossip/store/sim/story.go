@@ -74,7 +74,11 @@ func (w *world) absence() {
 	w.plan.tick, w.plan.repair = tick, repair
 	w.links.clear()
 	for _, n := range away {
+		evicted := !n.member
 		n.away, n.member = false, true
+		if evicted { // nobody lets the old identity in again
+			w.replace(n)
+		}
 		n.set(w.between(-2*time.Second, 2*time.Second))
 		n.start()
 	}
@@ -139,6 +143,7 @@ func (w *world) differ() {
 	for _, b := range w.nodes[1:] {
 		x, y := a.r.Dump(), b.r.Dump()
 		if only := difference(x, y) + difference(y, x); only != "" {
+			w.tell("%s %s\n%s %s", a.name, a.r.Memory(a.time()), b.name, b.r.Memory(b.time()))
 			w.fail("60 s after the last fault %s and %s differ (%d and %d records):\nonly %s:\n%sonly %s:\n%s", a.name, b.name, len(x), len(y), a.name, difference(x, y), b.name, difference(y, x))
 		}
 	}

@@ -71,6 +71,7 @@ func (t *talk) abort() {
 func (e *end) speak(to *end) {
 	w := e.t.w
 	for f := e.s.Next(); f != nil; f = e.s.Next() {
+		e.n.out += len(f) + overhead
 		at := max(w.now+w.delay(), e.last)
 		e.last = at
 		w.after(at-w.now, func() {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/orpheus-mesh/orpheus/gossip/store"
@@ -46,14 +47,23 @@ func (n *node) publish(frame []byte) {
 	w.oracle.published(w, n, frame)
 	h := hash(frame)
 	n.seen[h] = true
-	for _, to := range w.nodes {
-		if to != n {
-			w.gossip(n.name, n.i, to, frame, h)
-		}
+	for _, to := range n.peers() {
+		w.gossip(n.name, n.i, to, frame, h)
 	}
 }
 
+// peers are whom a node gossips with: everybody in a small mesh, as its few neighbours in a large one.
+func (n *node) peers() []*node {
+	if n.mesh != nil {
+		return n.mesh
+	}
+	return slices.DeleteFunc(slices.Clone(n.w.nodes), func(o *node) bool { return o == n })
+}
+
 func (w *world) gossip(from string, i int, to *node, frame []byte, h [32]byte) {
+	if sender := w.byName[from]; sender != nil {
+		sender.out += len(frame) + overhead
+	}
 	copies := 1
 	if w.chaos && w.rnd.Float64() < w.plan.repeat {
 		copies = 2
@@ -90,13 +100,24 @@ func (n *node) hear(from string, frame []byte, h [32]byte) {
 	}
 	if n.up && !n.seen[h] {
 		n.seen[h] = true
+		for _, to := range n.mesh {
+			if to.name != from {
+				w.gossip(n.name, n.i, to, frame, h)
+			}
+		}
 		for range 2 {
+			if n.mesh != nil {
+				break
+			}
 			if to := w.any(); to != n && to.name != from {
 				w.gossip(n.name, n.i, to, frame, h)
 			}
 		}
 	}
 }
+
+// overhead of one message in bytes: gossipsub's envelope, and a packet's headers.
+const overhead = 100
 
 var errReach = errors.New("out of reach")
 

@@ -30,8 +30,9 @@ type world struct {
 	chaos   bool // faults and clients are at work
 	steps   int
 
-	trace io.Writer // nil: none
-	fault *Fault    // the first broken promise
+	onShow func(n *node, now *store.Object) // nil: nobody measures
+	trace  io.Writer                        // nil: none
+	fault  *Fault                           // the first broken promise
 }
 
 // Fault is a broken promise.
