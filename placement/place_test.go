@@ -144,11 +144,11 @@ func spreadOf(t *testing.T, v View, o Options) (hosts, zones map[string]int) {
 }
 
 func TestReplicasGoToDifferentHostsAndZones(t *testing.T) {
-	hosts, zones := spreadOf(t, View{Hosts: hostsOf(6, 4000, 16), Pods: podsOf(6, "web", nil)}, Options{})
+	hosts, _ := spreadOf(t, View{Hosts: hostsOf(6, 4000, 16), Pods: podsOf(6, "web", nil)}, Options{})
 	if len(hosts) != 6 {
 		t.Errorf("six replicas on six hosts: %v", hosts)
 	}
-	hosts, zones = spreadOf(t, View{Hosts: hostsOf(6, 4000, 16), Pods: podsOf(3, "web", nil)}, Options{})
+	hosts, zones := spreadOf(t, View{Hosts: hostsOf(6, 4000, 16), Pods: podsOf(3, "web", nil)}, Options{})
 	if len(hosts) != 3 || len(zones) != 3 {
 		t.Errorf("three replicas in three zones: %v %v", hosts, zones)
 	}

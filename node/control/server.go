@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"time"
@@ -86,8 +87,22 @@ func listen(ctx context.Context, socket string) (net.Listener, error) {
 	return l, os.Chmod(socket, 0o600)
 }
 
+// profile writes one of the runtime's profiles, as net/http/pprof does: curl --unix-socket SOCKET http://orpheus/debug/pprof/heap
+// says where a daemon's memory is.
+func profile(w http.ResponseWriter, r *http.Request) {
+	switch name := r.PathValue("profile"); name {
+	case "profile":
+		pprof.Profile(w, r)
+	case "trace":
+		pprof.Trace(w, r)
+	default:
+		pprof.Handler(name).ServeHTTP(w, r)
+	}
+}
+
 func routes(d Daemon) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/{profile}", profile)
 	mux.HandleFunc("GET /v1/status", answer(func(r *http.Request) (any, error) { return d.Status(r.Context()), nil }))
 	mux.HandleFunc("GET /v1/members", answer(func(r *http.Request) (any, error) { return d.Members(r.Context()), nil }))
 	mux.HandleFunc("GET /v1/conflicts", answer(func(r *http.Request) (any, error) { return d.Conflicts(r.Context()), nil }))
