@@ -222,7 +222,7 @@ func graceful(t *testing.T, b *bench) {
 	begun := time.Now()
 	b.delete("polite", 3)
 	b.gone("polite", string(p.UID))
-	if took := time.Since(begun); took < 2900*time.Millisecond || took > 8*time.Second {
+	if took := time.Since(begun); took < 2900*time.Millisecond || took > 20*time.Second { // the default would be 30
 		t.Errorf("the stubborn one was given %s of 3 s", took)
 	}
 	if got := read(t, b.dir+"/notes/notes"); got != "post\npre\nterm\n" {
