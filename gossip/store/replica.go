@@ -123,6 +123,9 @@ func (r *replica) step(now time.Time, ev event) []Action {
 	if reason != nil {
 		r.refuse(r.cur, reason)
 	}
+	if ev.tick {
+		r.view.age(now)
+	}
 	r.cur.mark = r.cur.mark || ev.tick && r.marksNear()
 	return r.out
 }
