@@ -197,7 +197,7 @@ func (c *core) author(now time.Time, e *entry, ev event) ([]*Record, error) {
 	case w.Base != nil && !slices.Equal(e.version(), ev.base):
 		return nil, ErrConflict
 	}
-	r := &Record{Key: w.Key, Part: w.Part, Op: w.Op, Human: w.Human, Body: w.Body, Root: w.Root}
+	r := &Record{Key: w.Key, Part: w.Part, Op: w.Op, Human: w.Human && !w.Claim, Claim: w.Claim && w.Part == Intent, Body: w.Body, Root: w.Root}
 	if r.Op == Delete {
 		r.Body = nil
 	}
@@ -209,6 +209,9 @@ func (c *core) author(now time.Time, e *entry, ev event) ([]*Record, error) {
 	case create:
 		r.UID = c.birth(e, r.Dot)
 		r.head, r.wrote = head{}.advance(w.Head), 1
+		if r.Claim {
+			r.Basis = Basis{r.Dot, r.Stamp}
+		}
 		if w.Root == (Key{}) {
 			r.Root = w.Key
 		}
@@ -225,7 +228,8 @@ func (c *core) author(now time.Time, e *entry, ev event) ([]*Record, error) {
 func (c *core) follow(r *Record, l *life, w *Write) {
 	exec := l.alive()
 	r.UID, r.Root = l.uid, exec.Root
-	r.context = l.context(w.Human)
+	r.Claim, r.Human = exec.Claim, r.Human && !exec.Claim
+	r.context = l.context(r.Human)
 	r.context = r.context.below(r.Dot)
 	r.Basis = exec.Basis
 	r.Born = l.born()
@@ -286,7 +290,7 @@ func (c *core) settleOthers(now time.Time, e *entry, r *Record, living []*life) 
 	}
 	for _, l := range living[1:] {
 		exec := l.alive()
-		if !r.Human && exec.Basis != (Basis{}) {
+		if !r.Human && exec.Basis != (Basis{}) && !exec.Claim {
 			continue
 		}
 		d := &Record{Key: r.Key, Op: Delete, Human: r.Human}

@@ -31,7 +31,20 @@ func (u *Record) settles(v *Record) bool {
 }
 
 func (u *Record) ranks(v *Record) int {
-	return cmp.Or(cmp.Compare(u.Op, v.Op), cmp.Compare(u.Stamp, v.Stamp), u.Dot.compare(v.Dot), bytes.Compare(u.hash[:], v.hash[:]))
+	return cmp.Or(u.claims(v), cmp.Compare(u.Op, v.Op), cmp.Compare(u.Stamp, v.Stamp), u.Dot.compare(v.Dot), bytes.Compare(u.hash[:], v.hash[:]))
+}
+
+// claims puts the older claim first, whatever was written about it since: its basis is where it was made.
+func (u *Record) claims(v *Record) int {
+	switch {
+	case !u.Claim && !v.Claim:
+		return 0
+	case !u.Claim:
+		return -1
+	case !v.Claim:
+		return 1
+	}
+	return cmp.Or(cmp.Compare(v.Basis.Stamp, u.Basis.Stamp), v.Basis.Dot.compare(u.Basis.Dot))
 }
 
 func (u *Record) replaces(v *Record) bool { return u.after.sees(v.after) && u.settles(v) }
@@ -39,7 +52,7 @@ func (u *Record) replaces(v *Record) bool { return u.after.sees(v.after) && u.se
 // executes orders the versions that nothing settles: what stands first is what the mesh does. A put that stands beside a
 // delete carries a person's edit that the delete did not know, so puts go first.
 func (u *Record) executes(v *Record) int {
-	return cmp.Or(cmp.Compare(v.Op, u.Op), cmp.Compare(u.Basis.Stamp, v.Basis.Stamp), cmp.Compare(u.Stamp, v.Stamp),
+	return cmp.Or(u.claims(v), cmp.Compare(v.Op, u.Op), cmp.Compare(u.Basis.Stamp, v.Basis.Stamp), cmp.Compare(u.Stamp, v.Stamp),
 		u.Dot.compare(v.Dot), bytes.Compare(u.hash[:], v.hash[:]))
 }
 
@@ -226,7 +239,11 @@ func (e *entry) project() *Object {
 			o.Bodies[p] = r.Body
 		}
 	}
-	o.Others = siblings(exec, all[1:], living[1:])
+	others := all[1:]
+	if exec.Claim { // what lost is settled, and its owner must hear of it
+		others = slices.DeleteFunc(slices.Clone(l.versions), func(v *Record) bool { return v.Op == Delete || v.Basis == exec.Basis })
+	}
+	o.Others = siblings(exec, others, living[1:])
 	return o
 }
 

@@ -19,8 +19,12 @@ type Write struct {
 	Body  []byte
 	Base  *Object // the view that the writer read; nil to create
 	Human bool    // a person asked for it, not a controller
-	Head  Head    // Intent only
-	Root  Key     // Intent only, on creation; the zero Key means the object itself
+	// Claim says that the object claims what its name says, an address or a port, for what its body says. Of concurrent claims
+	// the older one executes everywhere, and a newer one is shown as a sibling until its owner or the holder writes; releasing
+	// (deleting) the newer one leaves the older one as it is. Claims are no persons' edits.
+	Claim bool
+	Head  Head // Intent only
+	Root  Key  // Intent only, on creation; the zero Key means the object itself
 	// Generated says that the name of what is created has a random suffix: nobody else can be creating it, so no home need be asked.
 	Generated bool
 }

@@ -30,7 +30,7 @@ var mutants = []mutant{
 	{"the UID ignores tombstones", "authoring.go", "	return newUID(e.key, dead, salt)\n", "	return newUID(e.key, nil, salt)\n"},
 	{"the UID ignores purged tombstones", "authoring.go", "	} else if h := c.horizon[e.key.Kind]; h > 0 {\n", "	} else if h := c.horizon[e.key.Kind]; h > 1<<63 {\n"},
 	{"a stale base is accepted", "authoring.go", "	case w.Base != nil && !slices.Equal(e.version(), ev.base):\n		return nil, ErrConflict\n", ""},
-	{"the home accepts what did not see", "judging.go", "			if v.hash != r.hash && r.context.of(v.Dot.Actor).seen < v.Dot.N {\n				return false\n			}\n", ""},
+	{"the home accepts what did not see", "judging.go", "			if v.hash != r.hash && r.context.of(v.Dot.Actor).seen < v.Dot.N {\n", "			if v.hash != r.hash && r.context.of(v.Dot.Actor).seen < v.Dot.N && false {\n"},
 	{"the home accepts a second creation", "judging.go", "			if len(r.context) == 0 {\n				return exists\n			}\n			return conflict\n", "			if len(r.context) == 0 {\n				return accepted\n			}\n			return conflict\n"},
 	{"the home does not merge what it accepts", "judging.go", "			if c.merge(now, r) {\n				news = append(news, r)\n			}\n", "			news = append(news, r)\n"},
 	{"a refused author does not learn why", "authoring.go", "		for _, r := range p.current {\n			c.merge(now, r)\n		}\n", ""},
