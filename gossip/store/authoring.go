@@ -91,6 +91,15 @@ func (c *core) apply(now time.Time, e *entry, ev event, recs []*Record) {
 	c.publish(news)
 }
 
+// doubt remembers records that a home may have accepted. A person's are merged instead: they survive as siblings.
+func (c *core) doubt(recs []*Record) {
+	for _, r := range recs {
+		if l := c.life(r.Key, r.UID); l != nil {
+			l.doubt = append(l.doubt[max(len(l.doubt)-maxDoubt+1, 0):len(l.doubt):len(l.doubt)], r)
+		}
+	}
+}
+
 // mergeOwn returns what counts and nobody told yet: gossip may have brought our own record back, or what followed it.
 func (c *core) mergeOwn(now time.Time, recs []*Record) (news []*Record) {
 	for _, r := range recs {
@@ -132,8 +141,7 @@ func (c *core) settled(now time.Time, p *proposed) {
 	e.busy = false
 	switch {
 	case p.err != nil && !w.ev.write.Human && !slices.Equal(e.version(), w.ev.base) && !c.counts(w.recs):
-		// Perhaps the home accepted it. What this node writes next says that it has seen all of its own dots, so it must have.
-		c.publish(c.mergeOwn(now, w.recs))
+		c.doubt(w.recs)
 		c.refuse(w.ev, ErrConflict)
 	case p.err != nil || p.verdict == accepted:
 		c.apply(now, e, w.ev, w.recs)
@@ -233,13 +241,13 @@ func (c *core) follow(r *Record, l *life, w *Write) {
 	r.context = r.context.below(r.Dot)
 	r.Basis = exec.Basis
 	r.Born = l.born()
-	shown := l.head()
+	shown := headOf(l.believed())
 	want := max(shown.generation, w.Head.Generation)
 	if r.head = shown.advance(w.Head); w.Op == Delete {
 		r.head, want = shown, shown.generation+1
 	}
 	r.head.generation = 0
-	for _, v := range l.versions {
+	for _, v := range l.believed() {
 		r.head.generation = max(r.head.generation, v.head.generation)
 	}
 	l.raise(r, want)

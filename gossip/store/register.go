@@ -23,6 +23,7 @@ type life struct {
 	key      Key
 	versions []*Record      // sorted by executing order, the greatest first
 	parts    [Parts]*Record // [Intent] unused
+	doubt    []*Record      // machines' writes of this node that a home may have accepted, and that their writers take for refused
 }
 
 func (u *Record) settles(v *Record) bool {
@@ -132,7 +133,7 @@ func (u *Record) alike(v *Record) bool {
 // raise makes r, which is about to become a version of l, show a generation of at least want, also where nobody knows of the
 // versions that stay beside it here.
 func (l *life) raise(r *Record, want int64) {
-	own := l.knows().of(r.Dot.Actor)
+	own := knows(l.believed()).of(r.Dot.Actor)
 	r.raised, r.wrote = own.raised, own.wrote+1
 	r.complete()
 	if short := want - headOf([]*Record{r}).generation; short > 0 {
@@ -141,9 +142,15 @@ func (l *life) raise(r *Record, want int64) {
 	}
 }
 
+// believed are the versions, and what may be one elsewhere: the next write of this node replaces the latter by its dot alone,
+// so it has to carry on what sticks.
+func (l *life) believed() []*Record {
+	return append(l.versions[:len(l.versions):len(l.versions)], l.doubt...)
+}
+
 // knows joins what the authors of all versions knew.
-func (l *life) knows() (k knowledge) {
-	for _, v := range l.versions {
+func knows(versions []*Record) (k knowledge) {
+	for _, v := range versions {
 		k = k.join(v.after, false)
 	}
 	return k

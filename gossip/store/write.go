@@ -32,7 +32,7 @@ type Write struct {
 // Errors by which callers decide. They are wrapped with what was attempted and on what.
 var (
 	// ErrConflict: somebody else's write came first; reread and retry. Where the home went out of reach while it was asked, a
-	// machine's change may stand beside that write, as one made on the other side of a split would.
+	// machine's change may stand beside that write elsewhere, until this node writes the object again.
 	ErrConflict = errors.New("the object changed since it was read")
 	// ErrExists: a create found a live object.
 	ErrExists = errors.New("the object exists")
