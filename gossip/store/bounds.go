@@ -47,6 +47,7 @@ const (
 	maxBatch     = 256            // records in a transaction after which the core waits for the disk
 	maxWaiting   = 1024           // writes queued behind a proposal for the same key
 	maxTries     = 3              // of a creation whose tombstones the home had to teach us
+	maxDoubt     = 16             // writes of one object whose fate at a home is unknown
 	maxRelied    = 64             // tombstones that a proposal brings along
 	maxHeld      = 16_384         // statuses and observations whose intent has not come
 	maxHeldBytes = 64 << 20       // of these
