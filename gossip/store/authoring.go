@@ -91,6 +91,15 @@ func (c *core) apply(now time.Time, e *entry, ev event, recs []*Record) {
 	c.publish(news)
 }
 
+// doubt remembers records that a home may have accepted. A person's are merged instead: they survive as siblings.
+func (c *core) doubt(recs []*Record) {
+	for _, r := range recs {
+		if l := c.life(r.Key, r.UID); l != nil {
+			l.doubt = append(l.doubt[max(len(l.doubt)-maxDoubt+1, 0):len(l.doubt):len(l.doubt)], r)
+		}
+	}
+}
+
 // mergeOwn returns what counts and nobody told yet: gossip may have brought our own record back, or what followed it.
 func (c *core) mergeOwn(now time.Time, recs []*Record) (news []*Record) {
 	for _, r := range recs {
@@ -120,8 +129,7 @@ func (c *core) settled(now time.Time, p *proposed) {
 	e.busy = false
 	switch {
 	case p.err != nil && !w.ev.write.Human && !slices.Equal(e.version(), w.ev.base) && !c.counts(w.recs):
-		// Perhaps the home accepted it. What this node writes next says that it has seen all of its own dots, so it must have.
-		c.publish(c.mergeOwn(now, w.recs))
+		c.doubt(w.recs)
 		c.refuse(w.ev, ErrConflict)
 	case p.err != nil || p.verdict == accepted:
 		c.apply(now, e, w.ev, w.recs)
@@ -185,7 +193,7 @@ func (c *core) author(now time.Time, e *entry, ev event) ([]*Record, error) {
 	case w.Base != nil && !slices.Equal(e.version(), ev.base):
 		return nil, ErrConflict
 	}
-	r := &Record{Key: w.Key, Part: w.Part, Op: w.Op, Human: w.Human, Body: w.Body, Root: w.Root}
+	r := &Record{Key: w.Key, Part: w.Part, Op: w.Op, Human: w.Human && !w.Claim, Claim: w.Claim && w.Part == Intent, Body: w.Body, Root: w.Root}
 	if r.Op == Delete {
 		r.Body = nil
 	}
@@ -197,6 +205,9 @@ func (c *core) author(now time.Time, e *entry, ev event) ([]*Record, error) {
 	case create:
 		r.UID = c.birth(e, r.Dot)
 		r.head, r.wrote = head{}.advance(w.Head), 1
+		if r.Claim {
+			r.Basis = Basis{r.Dot, r.Stamp}
+		}
 		if w.Root == (Key{}) {
 			r.Root = w.Key
 		}
@@ -213,17 +224,18 @@ func (c *core) author(now time.Time, e *entry, ev event) ([]*Record, error) {
 func (c *core) follow(r *Record, l *life, w *Write) {
 	exec := l.alive()
 	r.UID, r.Root = l.uid, exec.Root
-	r.context = l.context(w.Human)
+	r.Claim, r.Human = exec.Claim, r.Human && !exec.Claim
+	r.context = l.context(r.Human)
 	r.context = r.context.below(r.Dot)
 	r.Basis = exec.Basis
 	r.Born = l.born()
-	shown := l.head()
+	shown := headOf(l.believed())
 	want := max(shown.generation, w.Head.Generation)
 	if r.head = shown.advance(w.Head); w.Op == Delete {
 		r.head, want = shown, shown.generation+1
 	}
 	r.head.generation = 0
-	for _, v := range l.versions {
+	for _, v := range l.believed() {
 		r.head.generation = max(r.head.generation, v.head.generation)
 	}
 	l.raise(r, want)
@@ -274,7 +286,7 @@ func (c *core) settleOthers(now time.Time, e *entry, r *Record, living []*life) 
 	}
 	for _, l := range living[1:] {
 		exec := l.alive()
-		if !r.Human && exec.Basis != (Basis{}) {
+		if !r.Human && exec.Basis != (Basis{}) && !exec.Claim {
 			continue
 		}
 		d := &Record{Key: r.Key, Op: Delete, Human: r.Human}

@@ -47,6 +47,7 @@ const (
 	maxBatch     = 256            // records in a transaction after which the core waits for the disk
 	maxWaiting   = 1024           // writes queued behind a proposal for the same key
 	maxTries     = 3              // of a creation whose tombstones the home had to teach us
+	maxDoubt     = 16             // writes of one object whose fate at a home is unknown
 	maxRelied    = 64             // tombstones that a proposal brings along
 	maxHeld      = 16_384         // statuses and observations whose intent has not come
 	maxHeldBytes = 64 << 20       // of these
@@ -59,10 +60,12 @@ const (
 
 // Of readers.
 const (
-	maxLog      = 50_000   // events kept for List at a revision and for Subscribe from one
-	maxLogBytes = 64 << 20 // of bodies that only these events still hold
-	maxBuried   = 100_000  // UIDs remembered after their tombstone was purged
-	maxQueued   = 20_000   // events that a subscriber may lag behind
+	maxLog      = 50_000          // events kept for List at a revision and for Subscribe from one
+	maxLogBytes = 64 << 20        // of bodies that only these events still hold
+	maxLogAge   = 5 * time.Minute // after which they go; etcd, as Kubernetes runs it, forgets as fast
+	minLog      = 1000            // events kept whatever their age: in a quiet mesh a watch that was broken off goes on
+	maxBuried   = 100_000         // UIDs remembered after their tombstone was purged
+	maxQueued   = 20_000          // events that a subscriber may lag behind
 )
 
 // Of patience.

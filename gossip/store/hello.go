@@ -11,9 +11,10 @@ import (
 // hello is what two replicas tell each other beside their records: which tombstones were purged, and who holds what. It
 // travels with a reconciliation alone, for what it says is true of whoever holds all of the speaker's records.
 type hello struct {
-	horizons []horizonOf // sorted by kind
-	heard    []markOf    // everything that an actor wrote up to this stamp is here; sorted by actor
-	holds    []markOf    // everything that anybody wrote up to this stamp is at that member; sorted by member
+	horizons  []horizonOf // sorted by kind
+	heard     []markOf    // everything that an actor wrote up to this stamp is here; sorted by actor
+	forgetful bool        // the speaker lost its disk, or never had one, and met nobody who knows more
+	holds     []markOf    // everything that anybody wrote up to this stamp is at that member; sorted by member
 }
 
 type markOf struct {
@@ -23,9 +24,10 @@ type markOf struct {
 
 // Sections of a hello. A reader skips those that it does not know.
 const (
-	tellHorizons = 1
-	tellHeard    = 2
-	tellHolds    = 3
+	tellHorizons  = 1
+	tellHeard     = 2
+	tellHolds     = 3
+	tellForgetful = 4 // empty
 )
 
 // old reports that who told this hello merges r only where it knows the life.
@@ -38,7 +40,11 @@ func (h *hello) old(r *Record) bool {
 }
 
 func (h *hello) sections(b []byte) []byte {
-	b = binary.AppendUvarint(b, 3)
+	if n := uint64(3); h.forgetful {
+		b = append(binary.AppendUvarint(b, n+1), tellForgetful, 0)
+	} else {
+		b = binary.AppendUvarint(b, n)
+	}
 	b = append(b, tellHorizons)
 	b = appendString(b, string(appendHorizons(nil, h.horizons)))
 	b = append(b, tellHeard)
@@ -89,6 +95,8 @@ func (p *session) decodeSections(d *decoder, n int) {
 			p.peer.horizons = sec.horizons()
 		case tellHeard:
 			p.peer.heard = sec.marks()
+		case tellForgetful:
+			p.peer.forgetful = true
 		case tellHolds:
 			p.peer.holds = sec.marks()
 		}
@@ -130,7 +138,7 @@ func (d *decoder) marks() []markOf {
 
 // hello is the core's present one; it is true of its records once these are on disk.
 func (c *core) hello() *hello {
-	h := &hello{heard: marksOf(c.heard), holds: marksOf(c.holds)}
+	h := &hello{forgetful: c.forgetful || c.set.size() == 0, heard: marksOf(c.heard), holds: marksOf(c.holds)}
 	for _, kind := range slices.Sorted(maps.Keys(c.horizon)) {
 		h.horizons = append(h.horizons, horizonOf{kind, c.horizon[kind]})
 	}

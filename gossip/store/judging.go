@@ -72,7 +72,7 @@ func (c *core) seen(l *life, recs []*Record) bool {
 		}
 		return true
 	}
-	return !recs[0].Human && l.alive().Basis != (Basis{})
+	return !recs[0].Human && l.alive().Basis != (Basis{}) && !l.alive().Claim
 }
 
 // current are the records that an author needs to see why it was refused.

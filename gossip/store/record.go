@@ -13,6 +13,7 @@ type Record struct {
 	Part  Part
 	Op    Op
 	Human bool
+	Claim bool // of something that only one may have: the oldest stays
 	UID   UID
 	Dot   Dot // the author and its counter
 	Stamp Stamp

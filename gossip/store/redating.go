@@ -64,7 +64,7 @@ func (c *core) take(l *life, r *Record) {
 func (c *core) rewritten(now time.Time, r *Record) *Record {
 	c.counter++
 	n := &Record{
-		Key: r.Key, Part: r.Part, Op: r.Op, Human: r.Human, UID: r.UID, Root: r.Root, Body: r.Body, head: r.head, raised: r.raised, wrote: r.wrote,
+		Key: r.Key, Part: r.Part, Op: r.Op, Human: r.Human, Claim: r.Claim, UID: r.UID, Root: r.Root, Body: r.Body, head: r.head, raised: r.raised, wrote: r.wrote,
 		Dot: Dot{c.self, c.counter}, Stamp: c.clock.next(now, 0), Basis: r.Basis,
 	}
 	if r.Part == Intent {

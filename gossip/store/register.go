@@ -23,6 +23,7 @@ type life struct {
 	key      Key
 	versions []*Record      // sorted by executing order, the greatest first
 	parts    [Parts]*Record // [Intent] unused
+	doubt    []*Record      // machines' writes of this node that a home may have accepted, and that their writers take for refused
 }
 
 func (u *Record) settles(v *Record) bool {
@@ -31,7 +32,20 @@ func (u *Record) settles(v *Record) bool {
 }
 
 func (u *Record) ranks(v *Record) int {
-	return cmp.Or(cmp.Compare(u.Op, v.Op), cmp.Compare(u.Stamp, v.Stamp), u.Dot.compare(v.Dot), bytes.Compare(u.hash[:], v.hash[:]))
+	return cmp.Or(u.claims(v), cmp.Compare(u.Op, v.Op), cmp.Compare(u.Stamp, v.Stamp), u.Dot.compare(v.Dot), bytes.Compare(u.hash[:], v.hash[:]))
+}
+
+// claims puts the older claim first, whatever was written about it since: its basis is where it was made.
+func (u *Record) claims(v *Record) int {
+	switch {
+	case !u.Claim && !v.Claim:
+		return 0
+	case !u.Claim:
+		return -1
+	case !v.Claim:
+		return 1
+	}
+	return cmp.Or(cmp.Compare(v.Basis.Stamp, u.Basis.Stamp), v.Basis.Dot.compare(u.Basis.Dot))
 }
 
 func (u *Record) replaces(v *Record) bool { return u.after.sees(v.after) && u.settles(v) }
@@ -39,7 +53,7 @@ func (u *Record) replaces(v *Record) bool { return u.after.sees(v.after) && u.se
 // executes orders the versions that nothing settles: what stands first is what the mesh does. A put that stands beside a
 // delete carries a person's edit that the delete did not know, so puts go first.
 func (u *Record) executes(v *Record) int {
-	return cmp.Or(cmp.Compare(v.Op, u.Op), cmp.Compare(u.Basis.Stamp, v.Basis.Stamp), cmp.Compare(u.Stamp, v.Stamp),
+	return cmp.Or(u.claims(v), cmp.Compare(v.Op, u.Op), cmp.Compare(u.Basis.Stamp, v.Basis.Stamp), cmp.Compare(u.Stamp, v.Stamp),
 		u.Dot.compare(v.Dot), bytes.Compare(u.hash[:], v.hash[:]))
 }
 
@@ -119,7 +133,7 @@ func (u *Record) alike(v *Record) bool {
 // raise makes r, which is about to become a version of l, show a generation of at least want, also where nobody knows of the
 // versions that stay beside it here.
 func (l *life) raise(r *Record, want int64) {
-	own := l.knows().of(r.Dot.Actor)
+	own := knows(l.believed()).of(r.Dot.Actor)
 	r.raised, r.wrote = own.raised, own.wrote+1
 	r.complete()
 	if short := want - headOf([]*Record{r}).generation; short > 0 {
@@ -128,9 +142,15 @@ func (l *life) raise(r *Record, want int64) {
 	}
 }
 
+// believed are the versions, and what may be one elsewhere: the next write of this node replaces the latter by its dot alone,
+// so it has to carry on what sticks.
+func (l *life) believed() []*Record {
+	return append(l.versions[:len(l.versions):len(l.versions)], l.doubt...)
+}
+
 // knows joins what the authors of all versions knew.
-func (l *life) knows() (k knowledge) {
-	for _, v := range l.versions {
+func knows(versions []*Record) (k knowledge) {
+	for _, v := range versions {
 		k = k.join(v.after, false)
 	}
 	return k
@@ -226,7 +246,11 @@ func (e *entry) project() *Object {
 			o.Bodies[p] = r.Body
 		}
 	}
-	o.Others = siblings(exec, all[1:], living[1:])
+	others := all[1:]
+	if exec.Claim { // what lost is settled, and its owner must hear of it
+		others = slices.DeleteFunc(slices.Clone(l.versions), func(v *Record) bool { return v.Op == Delete || v.Basis == exec.Basis })
+	}
+	o.Others = siblings(exec, others, living[1:])
 	return o
 }
 

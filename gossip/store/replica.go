@@ -66,6 +66,9 @@ func (r *replica) start(cfg Config, s *saved, now time.Time) *batch {
 	r.core = newCore(&r.cfg)
 	r.view = newView(max(Revision(max(now.UnixMicro(), 1)), s.marks.rev+1))
 	r.core.counter = max(uint64(max(now.UnixMicro(), 1)), s.marks.counter)
+	if cfg.Forgetful {
+		r.core.counter += recallGap // an earlier life went on from the same marks
+	}
 	r.core.clock.last, r.core.forgetful = s.marks.stamp, cfg.Forgetful
 	r.core.load(s, r.view)
 	r.known.Store(&fixed{r.core.set, r.core.hello()})
@@ -122,6 +125,9 @@ func (r *replica) step(now time.Time, ev event) []Action {
 	r.cur.set = r.core.set
 	if reason != nil {
 		r.refuse(r.cur, reason)
+	}
+	if ev.tick {
+		r.view.age(now)
 	}
 	r.cur.mark = r.cur.mark || ev.tick && r.marksNear()
 	return r.out

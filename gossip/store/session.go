@@ -159,12 +159,10 @@ func (p *session) hear(frame []byte) ([]*Record, error) {
 
 func (p *session) turn(b []byte) error {
 	d := decoder{b: b}
-	if !p.heard {
+	begins := !p.heard
+	if begins {
 		p.decodeHello(&d)
 		p.heard = true
-		if p.first && p.digest != p.mine.digest() { // the answering side told all with its digest
-			p.out = append(p.out, job{frame: p.mine.sections([]byte{frameHello})})
-		}
 	}
 	spans := decodeSpans(&d)
 	if d.err != nil {
@@ -177,6 +175,9 @@ func (p *session) turn(b []byte) error {
 	if len(spans) == 0 {
 		p.over = true
 		return nil
+	}
+	if begins && p.first && p.digest != p.mine.digest() { // the answering side told all with its digest
+		p.out = append(p.out, job{frame: p.mine.sections([]byte{frameHello})})
 	}
 	answer := p.answer(spans)
 	p.say(answer)

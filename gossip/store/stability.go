@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A tombstone may be purged once every member holds it; a member says so by a stamp alone. Three facts travel with every
 // reconciliation, and only with a complete one, so that whoever learns a fact holds the records that it is about:
@@ -107,8 +110,8 @@ func (p *session) meeting() *meeting {
 
 // meet takes in what a complete reconciliation proved: this node holds what the peer held.
 func (c *core) meet(now time.Time, m *meeting) {
-	c.forgetful = false
 	c.adopt(now, m.peer.horizons)
+	c.forgetful = c.forgetful && m.peer.forgetful || slices.ContainsFunc(m.peer.horizons, func(h horizonOf) bool { return h.at > c.horizon[h.kind] }) // not yet
 	c.quarantine(m)
 	c.reveal()
 	due := stampOf(now)

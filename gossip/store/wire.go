@@ -24,6 +24,7 @@ const (
 	flagBody    = 0x100
 	flagBorn    = 0x200 // the record is not the creation
 	flagCounts  = 0x400
+	flagClaim   = 0x800
 
 	frameRecords  = 'r'
 	frameAnnounce = 'a'
@@ -53,7 +54,7 @@ func (r *Record) encode() (b []byte, body int) {
 	}{
 		{r.Op == Delete, flagDelete}, {r.Human, flagHuman}, {len(r.context) > 0, flagContext},
 		{!r.Human && r.Basis != Basis{}, flagBasis}, {r.Root != r.Key, flagRoot}, {!r.head.zero() || r.counted(), flagHead}, {r.Body != nil, flagBody},
-		{r.born() != r.Stamp, flagBorn}, {r.counted(), flagCounts},
+		{r.born() != r.Stamp, flagBorn}, {r.counted(), flagCounts}, {r.Claim, flagClaim},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -168,7 +169,7 @@ func decodeRecord(msg, sig []byte) (*Record, error) {
 	}
 	r := &Record{msg: msg, sig: sig}
 	flags := d.uint()
-	r.Part, r.Human = Part(flags&flagParts), flags&flagHuman != 0
+	r.Part, r.Human, r.Claim = Part(flags&flagParts), flags&flagHuman != 0, flags&flagClaim != 0
 	if flags&flagDelete != 0 {
 		r.Op = Delete
 	}
@@ -219,6 +220,8 @@ func (r *Record) check() error {
 		return errors.New("unknown part")
 	case r.Part != Intent && (r.Op != Put || len(r.context) > 0 || !r.head.zero()):
 		return errors.New("a status or observation can only be put")
+	case r.Claim && (r.Part != Intent || r.Human):
+		return errors.New("a claim is a machine's intent")
 	case r.Dot.Actor == "" || r.Dot.N == 0:
 		return errors.New("no author")
 	case r.context.of(r.Dot.Actor).seen >= r.Dot.N || r.context.of(r.Dot.Actor).human >= r.Dot.N:

@@ -19,8 +19,12 @@ type Write struct {
 	Body  []byte
 	Base  *Object // the view that the writer read; nil to create
 	Human bool    // a person asked for it, not a controller
-	Head  Head    // Intent only
-	Root  Key     // Intent only, on creation; the zero Key means the object itself
+	// Claim says that the object claims what its name says, an address or a port, for what its body says. Of concurrent claims
+	// the older one executes everywhere, and a newer one is shown as a sibling until its owner or the holder writes; releasing
+	// (deleting) the newer one leaves the older one as it is. Claims are no persons' edits.
+	Claim bool
+	Head  Head // Intent only
+	Root  Key  // Intent only, on creation; the zero Key means the object itself
 	// Generated says that the name of what is created has a random suffix: nobody else can be creating it, so no home need be asked.
 	Generated bool
 }
@@ -28,7 +32,7 @@ type Write struct {
 // Errors by which callers decide. They are wrapped with what was attempted and on what.
 var (
 	// ErrConflict: somebody else's write came first; reread and retry. Where the home went out of reach while it was asked, a
-	// machine's change may stand beside that write, as one made on the other side of a split would.
+	// machine's change may stand beside that write elsewhere, until this node writes the object again.
 	ErrConflict = errors.New("the object changed since it was read")
 	// ErrExists: a create found a live object.
 	ErrExists = errors.New("the object exists")

@@ -16,6 +16,10 @@ func (w *world) client() {
 	if !n.up || n.fresh {
 		return
 	}
+	if w.chance(10) {
+		w.claim(n)
+		return
+	}
 	k := w.key()
 	cur := n.object(k)
 	wr := store.Write{Key: k, Base: cur, Human: w.chance(2)}
@@ -49,6 +53,20 @@ func (w *world) client() {
 		wr.Body = w.body(spec)
 	}
 	w.write(n, wr, spec)
+}
+
+// claim takes an address for a service, or lets it go.
+func (w *world) claim(n *node) {
+	wr := store.Write{Key: store.Key{Kind: claims, Name: fmt.Sprint("10.96.0.", w.rnd.IntN(3))}, Claim: true}
+	if wr.Base = n.object(wr.Key); wr.Base != nil && w.chance(2) {
+		wr.Op = store.Delete
+	} else {
+		wr.Body = w.body(len(w.oracle.ops))
+	}
+	if wr.Base != nil {
+		wr.Head.Generation = wr.Base.Head.Generation + 1
+	}
+	w.write(n, wr, len(w.oracle.ops))
 }
 
 func (w *world) body(spec int) []byte {

@@ -181,10 +181,10 @@ func (n *node) boot() {
 	w.tell("%s is up, %d records", n.name, r.Sizes().Records)
 	life := n.lives
 	w.every(func() time.Duration { return w.plan.tick }, func() bool { return n.lives == life && n.up }, func() { n.step(n.r.Tick()) })
-	w.every(func() time.Duration { return w.plan.repair*3/4 + w.between(0, w.plan.repair/2) }, func() bool { return n.lives == life && n.up }, func() { w.reconcile(n, w.any()) })
+	w.every(func() time.Duration { return w.plan.repair*3/4 + w.between(0, w.plan.repair/2) }, func() bool { return n.lives == life && n.up }, func() { w.reconcile(n, w.other(n)) })
 	w.after(w.between(0, time.Second), func() {
 		if n.lives == life && n.up {
-			w.reconcile(n, w.any())
+			w.reconcile(n, w.other(n))
 		}
 	})
 }

@@ -95,10 +95,11 @@ func (e *end) finish(to *end) {
 	}
 	e.done = true
 	if in, ok := e.s.Conclude(); ok {
-		e.n.forgetful = false
 		e.n.step(in)
 	}
-	e.n.fresh = false
+	if o := to.n; !o.fresh && !o.forgetful {
+		e.n.fresh, e.n.forgetful = false, false
+	}
 	e.t.w.oracle.met(e.t.w, to.n, e.n, e.t.began)
 	if to.done {
 		e.t.abort()

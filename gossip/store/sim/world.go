@@ -146,6 +146,15 @@ func (w *world) id() uint64 { w.ids++; return w.ids }
 
 func (w *world) any() *node { return w.nodes[w.rnd.IntN(len(w.nodes))] }
 
+// other is any node but this one.
+func (w *world) other(n *node) *node {
+	i := w.rnd.IntN(len(w.nodes) - 1)
+	if i >= n.i {
+		i++
+	}
+	return w.nodes[i]
+}
+
 func newWorld(seed uint64, trace io.Writer) *world {
 	w := &world{
 		seed: seed, rnd: rand.New(rand.NewPCG(seed, 0x6f727068657573)), start: time.UnixMilli(1_800_000_000_000),

@@ -43,7 +43,9 @@ func run(seeds uint64, only string, patience time.Duration) error {
 		}
 		at, what, err := m.hunt(filepath.Join(dir, strconv.Itoa(i)), seeds, patience)
 		if err != nil {
-			return fmt.Errorf("mutant %q: %w", m.name, err)
+			missed = append(missed, m.name)
+			fmt.Printf("%-46s cannot be planted: %v\n", m.name, err)
+			continue
 		}
 		if at == 0 {
 			missed = append(missed, m.name)
