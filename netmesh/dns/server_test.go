@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,25 +18,31 @@ import (
 	"go.uber.org/goleak"
 )
 
+// start runs a server on a port of the kernel's choice for UDP, which somebody's TCP connection may hold: then on another one.
 func start(t *testing.T, cfg Config) *Server {
 	t.Helper()
 	cfg.Listen = netip.MustParseAddrPort("127.0.0.1:0")
-	s := New(cfg)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	select {
-	case <-s.Ready():
-	case err := <-done:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
+	for tries := 1; ; tries++ {
+		s := New(cfg)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		select {
+		case <-s.Ready():
+			t.Cleanup(func() {
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			})
+			return s
+		case err := <-done:
+			cancel()
+			if tries == 20 || !errors.Is(err, syscall.EADDRINUSE) {
+				t.Fatal(err)
+			}
 		}
-	})
-	return s
+	}
 }
 
 func question(t *testing.T, s *Server, network, name string, qtype uint16, size uint16) *dns.Msg {
