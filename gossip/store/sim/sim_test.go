@@ -35,7 +35,7 @@ var unmended = map[uint64]string{
 // TestSeeds is what every run of CI plays.
 func TestSeeds(t *testing.T) {
 	n := *count
-	if testing.Short() {
+	if testing.Short() || raced {
 		n = 50
 	}
 	acked, happened := 0, map[string]int{}
