@@ -256,7 +256,8 @@ func restart(t *testing.T, b *bench) {
 }
 
 func outOfMemory(t *testing.T, b *bench) {
-	b.pod("hungry", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{{Name: "c", Command: sh("exec tail /dev/zero"),
+	// containerd begins to look out for this once a container runs: what is killed before that only has its exit code.
+	b.pod("hungry", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{{Name: "c", Command: sh("sleep 1; exec tail /dev/zero"),
 		Resources: v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceMemory: resource.MustParse("20Mi"), v1.ResourceCPU: resource.MustParse("500m")}}}}})
 	p := b.untilPod("hungry", "failed", 20*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
 	if end := p.Status.ContainerStatuses[0].State.Terminated; end.Reason != "OOMKilled" || end.ExitCode != 137 {
