@@ -1,4 +1,4 @@
-# The two commands that matter: `make demo` shows Orpheus, `make test` proves it. Both run as root on Debian 12 with Go and git.
+# The two commands that matter: `make demo` shows Orpheus, `make test` proves it. Both run as root on Debian 12 with Go, git and make.
 SHELL      := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -12,13 +12,14 @@ LDFLAGS    := -s -w -X github.com/orpheus-mesh/orpheus/node.version=$(VERSION) \
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
 	-X k8s.io/component-base/version.gitTreeState=clean
 
-PACKAGES := docker.io nftables iproute2 util-linux busybox-static redis-server redis-tools conntrack curl ca-certificates
-GOLANGCI := v2.15.0
+PACKAGES := docker.io procps nftables iproute2 util-linux busybox-static redis-server redis-tools conntrack curl ca-certificates
 LINTER   := .cache/bin/golangci-lint
 
 KUBECTL := v1.37.2
 
 
+# One after the other, also under -j: setup, build and the tests need one another.
+.NOTPARALLEL:
 .PHONY: setup build clients demo test unit race stories conformance figures soak bench lint linter lab clean
 
 ## setup: install what is missing of the machine (apt-get), and check the Go toolchain
@@ -82,15 +83,18 @@ figures: build
 bench:
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./gossip/... ./placement/... ./netmesh/... ./ingress/...
 
-## lint: gofmt, go vet, and golangci-lint where `make linter` has installed it
-lint:
+## lint: gofmt, go vet, and golangci-lint, which is compiled first where it is missing (some minutes, once)
+lint: $(LINTER)
 	@bad=$$(gofmt -l cmd gossip ingress netmesh node placement); if [ -n "$$bad" ]; then echo "gofmt has something to say about:"; echo "$$bad"; exit 1; fi
 	go vet ./...
-	@if [ -x $(LINTER) ]; then $(LINTER) run ./...; else echo "golangci-lint is not installed (make linter); the walls are also tested by cmd/lab"; fi
+	$(LINTER) run --allow-parallel-runners ./...
 
-## linter: golangci-lint at the version that this project uses, compiled from the module proxy
-linter:
-	GOBIN=$(CURDIR)/.cache/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+## linter: golangci-lint at the version that .ci/linter names, compiled from source
+linter: $(LINTER)
+
+$(LINTER): .ci/linter/go.mod .ci/linter/go.sum
+	@mkdir -p $(@D)
+	cd .ci/linter && go build -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 ## lab: three hosts to play with; bin/lab --help says what can be done to them
 lab: build

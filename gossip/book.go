@@ -21,6 +21,7 @@ type known struct {
 	Region string         `json:"region,omitempty"`
 	Zone   string         `json:"zone,omitempty"`
 	Left   bool           `json:"left,omitempty"`
+	Lost   bool           `json:"lost,omitempty"` // was Failed when last judged
 }
 
 // book is the list of all peers ever met, mirrored to a file.
@@ -68,11 +69,17 @@ func (b *book) learn(k known) bool {
 	return true
 }
 
-func (b *book) left(id ID, left bool) {
+// stands notes how a peer was last judged; a doubt changes nothing.
+func (b *book) stands(id ID, s State) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if k, ok := b.peers[id]; ok && k.Left != left {
-		k.Left = left
+	k, ok := b.peers[id]
+	if !ok || s == Suspect {
+		return
+	}
+	old := k
+	k.Left, k.Lost = s == Left, s == Failed
+	if k != old {
 		b.peers[id] = k
 		b.dirty = true
 	}

@@ -136,7 +136,7 @@ func (m *Mesh) listEvictions() []*store.Object {
 func (m *Mesh) refreshEvictions() {
 	n := m.link()
 	for _, id := range m.evictions.set(m.listEvictions()) {
-		m.book.left(id, true)
+		m.book.stands(id, Left)
 		if n != nil && id != m.self.ID() {
 			m.log.Info("a member was evicted", "peer", id)
 			n.expel(id)

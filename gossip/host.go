@@ -143,20 +143,25 @@ func resourceManager() (network.ResourceManager, error) {
 		ProtocolPeerDefault: rcmgr.ResourceLimits{Streams: 1024, StreamsInbound: 512, StreamsOutbound: 1024, Memory: 128 << 20},
 	}
 	// Many members may share one address behind a NAT; libp2p's default allows 8 connections from one.
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(base)), rcmgr.WithLimitPerSubnet(
-		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 512}},
-		[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: 512}}), rcmgr.WithConnRateLimiters(connRates()))
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(base)), rcmgr.WithConnRateLimiters(connectionRates()),
+		rcmgr.WithLimitPerSubnet(
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: 512}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: 512}}))
 }
 
-// connRates bounds how many connections begin from or to one address in a second. libp2p counts those that we dial against the
-// same bucket, and by default fills it with one in five seconds: the redials of a dead member used that up, and its host was
-// refused when it came back or joined anew.
-func connRates() *rate.Limiter {
-	each := rate.Limit{RPS: 20, Burst: 200}
-	loopback := []rate.PrefixLimit{{Prefix: netip.MustParsePrefix("127.0.0.0/8")}, {Prefix: netip.MustParsePrefix("::1/128")}} // without bound
-	return &rate.Limiter{NetworkPrefixLimits: loopback, SubnetRateLimiter: rate.SubnetLimiter{
-		IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: each}},
-		IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: each}},
-		GracePeriod:      time.Minute,
-	}}
+// connectionRates bounds how many connections begin with one address, in and out together: a second's redials of a large
+// mesh behind one NAT. libp2p's default is one in 5 s and counts our own failed dials too, so that the redials of a
+// dead member would leave nothing to its host once it is back: both sides dialed, each refused the other's every attempt.
+func connectionRates() *rate.Limiter {
+	limit := rate.Limit{RPS: 64, Burst: 512}
+	return &rate.Limiter{
+		NetworkPrefixLimits: []rate.PrefixLimit{ // loopback: no limit
+			{Prefix: netip.MustParsePrefix("127.0.0.0/8")}, {Prefix: netip.MustParsePrefix("::1/128")},
+		},
+		SubnetRateLimiter: rate.SubnetLimiter{
+			IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: limit}},
+			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: limit}},
+			GracePeriod:      time.Minute,
+		},
+	}
 }

@@ -37,17 +37,17 @@ type judge struct {
 
 // suspect is what is known of one peer.
 type suspect struct {
-	state      State
-	since      time.Time
-	serf       hint
-	silent     bool          // a check is without an answer
-	silence    time.Duration // waking time when the first check without an answer was sent
-	checks     int           // sent since then
-	next       time.Duration // waking time of the next check
-	gone       bool          // it said goodbye to us, or was superseded or evicted: not serf's word
-	excused    time.Duration // waking time until which it may be silent: it said that it restarts
-	lost       time.Time     // when it was last seen to go from Alive to anything else but Left
-	introduced bool          // was Alive once in this life of ours
+	state   State
+	since   time.Time
+	serf    hint
+	silent  bool          // a check is without an answer
+	silence time.Duration // waking time when the first check without an answer was sent
+	checks  int           // sent since then
+	next    time.Duration // waking time of the next check
+	gone    bool          // it said goodbye to us, or was superseded or evicted: not serf's word
+	excused time.Duration // waking time until which it may be silent: it said that it restarts
+	lost    time.Time     // when it was last seen to go from Alive to anything else but Left, or since when it is awaited
+	awaited bool          // nobody but us has spoken of it yet in this life of ours
 }
 
 // hint is serf's view of a peer.
@@ -78,6 +78,9 @@ const (
 	slowScore    = 2
 	massWindow   = 90 * time.Second // a peer lost longer ago is old news
 	massHold     = 60 * time.Second
+
+	// An awaited peer that serf has not found yet gets more time: at a start it is as likely that our own link is not up.
+	awaitPatience = 15 * time.Second
 )
 
 // evidence is what the judge judges by.
@@ -91,6 +94,7 @@ type (
 		hint hint
 	}
 	met      struct{ peer ID } // a peer to be watched from now on
+	awaited  struct{ peer ID } // likewise, and it should be there: it was in an earlier life of ours, or others know it
 	farewell struct{ peer ID } // it said that its daemon restarts
 	departed struct{ peer ID } // it said goodbye, now or in an earlier life of ours, or was superseded
 )
@@ -99,6 +103,7 @@ func (tick) evidence()     {}
 func (heard) evidence()    {}
 func (hinted) evidence()   {}
 func (met) evidence()      {}
+func (awaited) evidence()  {}
 func (farewell) evidence() {}
 func (departed) evidence() {}
 
@@ -106,7 +111,7 @@ func (departed) evidence() {}
 type verdicts struct {
 	check   []ID     // ask these over libp2p whether they live
 	changed []change // state transitions, in order of ID
-	turned  bool     // the hold or the slowness of this node changed
+	turned  bool     // the hold or the slowness of this node changed, or a peer is new
 }
 
 type change struct {
@@ -122,6 +127,7 @@ func newJudge(self ID, now time.Time) *judge {
 func (j *judge) Step(now time.Time, e evidence) verdicts {
 	j.pass(now)
 	var v verdicts
+	peers := len(j.peers)
 	switch e := e.(type) {
 	case tick:
 		j.score = e.score
@@ -129,6 +135,11 @@ func (j *judge) Step(now time.Time, e evidence) verdicts {
 	case met:
 		if e.peer != j.self {
 			j.peer(e.peer, now)
+		}
+	case awaited:
+		if e.peer != j.self && j.peers[e.peer] == nil {
+			p := j.peer(e.peer, now)
+			p.awaited, p.lost = true, now
 		}
 	case heard:
 		if p := j.peers[e.peer]; p != nil {
@@ -152,7 +163,7 @@ func (j *judge) Step(now time.Time, e evidence) verdicts {
 	j.weigh(now)
 	held, _ := j.hold(now)
 	slow := j.slowNow()
-	v.turned = held != j.held || slow != j.wasSlow
+	v.turned = held != j.held || slow != j.wasSlow || len(j.peers) != peers
 	j.held, j.wasSlow = held, slow
 	return v
 }
@@ -198,7 +209,7 @@ func (p *suspect) hinted(h hint, awake time.Duration) {
 	if p.serf == hintLeft && h == hintFailed {
 		return // serf lets go of one that left; it did not crash
 	}
-	p.serf = h
+	p.serf, p.awaited = h, false
 	if p.state == Left { // serf's word alone brings nobody back
 		p.silent, p.silence, p.checks = true, awake, 0
 	}
@@ -255,9 +266,6 @@ func (j *judge) review(now time.Time) []change {
 		if p.state == Alive && to != Left {
 			p.lost = now
 		}
-		if to == Alive {
-			p.introduced = true
-		}
 		p.state, p.since = to, now
 	}
 	slices.SortFunc(out, func(a, b change) int {
@@ -275,6 +283,9 @@ func (j *judge) verdict(p *suspect) State {
 		silence = j.awake - p.silence
 	}
 	patience := time.Duration(float64(failAfter) * j.scale())
+	if p.awaited {
+		patience = max(patience, awaitPatience)
+	}
 	if j.slowNow() {
 		patience *= 2
 	}
@@ -320,7 +331,7 @@ func (j *judge) weigh(now time.Time) {
 		switch {
 		case p.state == Alive:
 			there++
-		case p.state != Left && p.introduced && !p.lost.IsZero() && now.Sub(p.lost) < massWindow:
+		case p.state != Left && !p.lost.IsZero() && now.Sub(p.lost) < massWindow:
 			missing++
 		}
 	}

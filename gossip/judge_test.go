@@ -371,3 +371,36 @@ func TestJudgeWakesBeforeItsAnswersAreRead(t *testing.T) {
 		})
 	}
 }
+
+// At a start nobody has answered yet, and that is no evidence: who was there when we were last here gets more time, and
+// many of them missing at once is a mass absence like any other.
+func TestJudgeAwaitsWhoWasThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.answers = dead
+		for _, id := range []ID{"b", "c", "d"} {
+			b.step(awaited{id})
+		}
+		b.step(met{"e"}) // was lost before already
+		b.run(5 * time.Second)
+		b.want("b", Suspect)
+		b.want("e", Failed)
+		if held, _ := b.j.hold(time.Now()); !held {
+			t.Error("three peers do not show themselves, and nothing is held")
+		}
+		b.step(hinted{"b", hintFailed}) // somebody else has seen it die
+		b.run(100 * time.Millisecond)
+		b.want("b", Failed)
+		b.want("c", Suspect)
+		b.run(awaitPatience)
+		b.want("c", Failed)
+		b.step(hinted{"d", hintAlive})
+		b.answers = func(ID, time.Duration) (time.Duration, bool) { return time.Millisecond, true }
+		b.run(time.Second)
+		b.want("d", Alive)
+		b.run(massHold)
+		if held, _ := b.j.hold(time.Now()); held {
+			t.Error("still held a minute later")
+		}
+	})
+}

@@ -79,3 +79,23 @@ func TestPlainSockets(t *testing.T) {
 		}
 	}
 }
+
+// A server that we know by hearsay only is doubted, not dead; when it comes it is a member like any other.
+func TestExpectedServer(t *testing.T) {
+	s := found1(t, "n0")
+	cfg := configure(t, "n1")
+	id, err := loadIdentity(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Expect(Member{ID: id.ID(), Name: "n1"})
+	s.Expect(s.Self())
+	s.until(10*time.Second, "n1 to be expected", func() bool { state, ok := s.stateOf(id.ID()); return ok && state == Suspect })
+	if len(s.Members()) != 2 {
+		t.Errorf("members: %+v", s.Members())
+	}
+	if err := Join(t.Context(), cfg, s.token()); err != nil {
+		t.Fatal(err)
+	}
+	s.await(start(t, cfg), Alive, 10*time.Second)
+}

@@ -58,7 +58,7 @@ func TestBookOutlivesTheProcess(t *testing.T) {
 	if !b.learn(want) || b.learn(want) || b.learn(known{ID: "p", Name: "n1"}) {
 		t.Error("learn must tell news from what is known")
 	}
-	b.left("p", true)
+	b.stands("p", Left)
 	if err := b.save(); err != nil {
 		t.Fatal(err)
 	}

@@ -114,11 +114,15 @@ func (n *link) judging(ctx context.Context) error {
 // recall tells the judge of the peers of earlier lives.
 func (n *link) recall(j *judge) {
 	for _, k := range n.mesh.book.all() {
-		if k.Left {
+		if k.Left || k.Name == n.mesh.cfg.Name { // who had our name before us is gone
 			j.Step(time.Now(), departed{k.ID})
 			continue
 		}
-		j.Step(time.Now(), met{k.ID})
+		if k.Lost {
+			j.Step(time.Now(), met{k.ID})
+		} else {
+			j.Step(time.Now(), awaited{k.ID})
+		}
 		n.mesh.settling.regained(k.ID, time.Now()) // it may have written while we were away
 	}
 }
@@ -211,7 +215,7 @@ func (n *link) turned(c change) {
 	m := n.mesh
 	k, _ := m.book.get(c.peer)
 	m.log.Info("a peer's state changed", "peer", c.peer, "name", k.Name, "from", c.from, "to", c.to)
-	m.book.left(c.peer, c.to == Left)
+	m.book.stands(c.peer, c.to)
 	switch c.to {
 	case Failed, Left:
 		m.clocks.drop(c.peer)

@@ -20,9 +20,11 @@ type door struct {
 	open                   chan struct{} // closed when it has been listened on once
 	opened                 bool          // touched by run only
 
-	mu    sync.Mutex // guards what is below
-	err   error
-	bound net.Addr
+	mu       sync.Mutex // guards what is below
+	err      error
+	bound    net.Addr
+	listener net.Listener
+	shut     bool
 }
 
 const (
@@ -38,6 +40,7 @@ func newDoor(p *Proxy, name, address, setting string) *door {
 		IdleTimeout:       c.IdleTimeout,
 		MaxHeaderBytes:    c.MaxHeaderBytes,
 		ErrorLog:          p.serverLog,
+		ConnState:         p.conns.note,
 	}}
 }
 
@@ -74,6 +77,9 @@ func (d *door) listen(ctx context.Context, up func()) error {
 	if err != nil {
 		return err
 	}
+	if !d.hold(l) {
+		return http.ErrServerClosed
+	}
 	up()
 	d.set(l.Addr(), nil)
 	d.proxy.log.Info("ingress listens", "for", d.name, "address", l.Addr().String())
@@ -85,6 +91,28 @@ func (d *door) listen(ctx context.Context, up func()) error {
 		return d.server.ServeTLS(l, "", "")
 	}
 	return d.server.Serve(l)
+}
+
+// hold remembers the listener for close. After that it is closed at once.
+func (d *door) hold(l net.Listener) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.shut {
+		l.Close()
+		return false
+	}
+	d.listener = l
+	return true
+}
+
+// close stops accepting and nothing else. http.Server.Shutdown would drop requests that it has not read yet.
+func (d *door) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shut = true
+	if d.listener != nil {
+		d.listener.Close()
+	}
 }
 
 // report keeps the error for Status and logs it when it is news.

@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	mostAttempts   = 3
+	mostAttempts   = 3 // by one picture
+	mostInAll      = 6
 	mostReplayable = 32 << 10 // bytes of a request body that are kept to send it again
 )
 
@@ -30,7 +31,7 @@ type flight struct {
 	counts   *counts
 	endpoint *endpoint
 	attempts int
-	tried    [mostAttempts]*endpoint
+	tried    []*endpoint
 	whole    bool // body holds all of it
 	body     []byte
 	client   *clientBody
@@ -38,33 +39,61 @@ type flight struct {
 	upgraded bool
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. When all that the picture names have failed it is taken for out of date: endpoints that left
+// are withdrawn a moment later than they refuse. The request then waits for another picture, Config.StaleTimeout at most in all
+// its life, and goes on with endpoints that it has not met.
 func (f *flight) RoundTrip(r *http.Request) (*http.Response, error) {
 	original := &untouched{ReadCloser: r.Body}
+	var patience <-chan time.Time
 	var last error
-	for f.attempts < mostAttempts {
-		if f.attempts > 0 {
-			if pl := f.proxy.live.Load().pool(f.pool.name); pl != nil {
+	for {
+		seen := f.proxy.live.Load()
+		resp, err := f.try(r, seen, original, last)
+		if err == nil || errors.Is(err, errNoEndpoint) || r.Context().Err() != nil || f.attempts >= mostInAll || !f.again(r, err, original) {
+			return resp, err
+		}
+		last = err
+		if patience == nil {
+			t := time.NewTimer(f.proxy.config.StaleTimeout)
+			defer t.Stop()
+			patience = t.C
+		}
+		select {
+		case <-seen.replaced:
+		case <-patience:
+			return nil, last
+		case <-r.Context().Done():
+			return nil, last
+		}
+	}
+}
+
+// try sends the request to endpoints of one picture until one answers, or none is left or allowed; last is what failed before.
+func (f *flight) try(r *http.Request, seen *picture, original *untouched, last error) (*http.Response, error) {
+	for n := range mostAttempts {
+		if f.attempts > 0 { // the first attempt is by the picture that the route is of
+			if pl := seen.pool(f.pool.name); pl != nil {
 				f.pool = pl
 			}
 		}
-		e := f.pool.pick(time.Now().UnixNano(), f.tried[:f.attempts])
+		e := f.pool.pick(time.Now().UnixNano(), f.tried)
 		if e == nil {
 			break
 		}
 		if f.attempts > 0 {
 			f.proxy.totals.retries.Add(1)
 		}
-		f.tried[f.attempts], f.endpoint = e, e
+		f.tried, f.endpoint = append(f.tried, e), e
 		f.attempts++
 		resp, err := f.send(r, e, original)
 		if err == nil {
 			return resp, nil
 		}
 		last = err
-		if r.Context().Err() != nil || !f.again(r, err, original) {
+		if n == mostAttempts-1 || r.Context().Err() != nil || !f.again(r, err, original) {
 			break
 		}
+		seen = f.proxy.live.Load()
 	}
 	if last == nil {
 		last = errNoEndpoint

@@ -4,14 +4,15 @@ import "net/netip"
 
 // picture is a Table made live: its backends as pools of endpoints, its routes with their counters. It is swapped whole.
 type picture struct {
-	table  *Table
-	pools  []*pool
-	counts []*counts // by route
+	table    *Table
+	pools    []*pool
+	counts   []*counts     // by route
+	replaced chan struct{} // closed when another picture is shown
 }
 
 // paint makes the picture of a table, keeping the endpoints and counters that the old one has too, and returns the endpoints that the
 // new one lacks.
-func paint(t *Table, old *picture, make func(netip.AddrPort) *endpoint) (p *picture, withdrawn []*endpoint) {
+func paint(t *Table, old *picture, fresh func(netip.AddrPort) *endpoint) (p *picture, withdrawn []*endpoint) {
 	had := map[netip.AddrPort]*endpoint{}
 	counted := map[ruleKey]*counts{}
 	if old != nil {
@@ -25,14 +26,14 @@ func paint(t *Table, old *picture, make func(netip.AddrPort) *endpoint) (p *pict
 		}
 	}
 	has := map[netip.AddrPort]*endpoint{}
-	p = &picture{table: t}
+	p = &picture{table: t, replaced: make(chan struct{})}
 	for _, b := range t.backends {
 		pl := &pool{name: b.Name}
 		for _, addr := range b.Endpoints {
 			e := has[addr]
 			if e == nil {
 				if e = had[addr]; e == nil {
-					e = make(addr)
+					e = fresh(addr)
 				}
 				has[addr] = e
 			}

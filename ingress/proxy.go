@@ -29,6 +29,7 @@ type Config struct {
 	ClientTimeout   time.Duration // between two reads of a request's body, two writes of a response: 60 s
 	IdleTimeout     time.Duration // between two requests on a connection: 75 s
 	ResponseTimeout time.Duration // from the request's end to the response's header: 60 s
+	StaleTimeout    time.Duration // for another table, when every endpoint of this one failed: 1 s
 	DrainTimeout    time.Duration // for running requests when Run ends: 25 s
 	MaxHeaderBytes  int           // of a request: 32 KiB
 
@@ -45,6 +46,7 @@ func (c *Config) fill() {
 	def(&c.ClientTimeout, time.Minute)
 	def(&c.IdleTimeout, 75*time.Second)
 	def(&c.ResponseTimeout, time.Minute)
+	def(&c.StaleTimeout, time.Second)
 	def(&c.DrainTimeout, 25*time.Second)
 	if c.MaxHeaderBytes <= 0 {
 		c.MaxHeaderBytes = 32 << 10
@@ -73,6 +75,8 @@ type Proxy struct {
 	totals    totals
 	handlers  handlers
 	doors     []*door
+	conns     connections
+	leaving   atomic.Bool // every answer from now on ends its connection
 
 	setting sync.Mutex // serialises Set
 	first   chan struct{}
@@ -117,6 +121,8 @@ func (p *Proxy) Set(t *Table) {
 	}
 	if old == nil {
 		close(p.first)
+	} else {
+		close(old.replaced)
 	}
 }
 
@@ -159,8 +165,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	stop()
-	p.finishRequests(end)
-	group.Wait()
+	p.finishRequests(end, &group)
 	for _, pl := range p.live.Load().pools {
 		for _, e := range pl.endpoints {
 			e.transport.CloseIdleConnections()
@@ -171,8 +176,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	return nil
 }
 
-// finishRequests lets running requests end, upgrades too, then cuts what is left.
-func (p *Proxy) finishRequests(end context.CancelFunc) {
+// finishRequests lets running requests end, upgrades too, then cuts what is left. Shutdown comes late: from then on a server drops what
+// it reads. Whoever was accepted gets an answer first, which ends the connection.
+func (p *Proxy) finishRequests(end context.CancelFunc, doors *sync.WaitGroup) {
 	bound, cancel := context.WithTimeout(context.Background(), p.config.DrainTimeout)
 	defer cancel()
 	go func() {
@@ -183,12 +189,18 @@ func (p *Proxy) finishRequests(end context.CancelFunc) {
 		}
 	}()
 	p.log.Info("ingress is draining", "active", p.totals.active.Load(), "bound", p.config.DrainTimeout)
+	p.leaving.Store(true)
+	for _, d := range p.doors {
+		d.close()
+	}
+	doors.Wait() // all that were accepted are known
+	for _, d := range p.doors {
+		d.server.SetKeepAlivesEnabled(false)
+	}
+	p.conns.settle(bound, first)
 	var closing sync.WaitGroup
 	for _, d := range p.doors {
-		closing.Go(func() {
-			d.server.SetKeepAlivesEnabled(false)
-			_ = d.server.Shutdown(bound) // its only error is the bound's
-		})
+		closing.Go(func() { _ = d.server.Shutdown(bound) }) // its only error is the bound's
 	}
 	closing.Wait()
 	select {
@@ -265,41 +277,3 @@ func (b *buffers) Get() []byte {
 }
 
 func (b *buffers) Put(x []byte) { b.pool.Put((*[32 << 10]byte)(x)) }
-
-// handlers counts requests in work, those on upgraded connections too, which http.Server.Shutdown does not wait for.
-type handlers struct {
-	mu      sync.Mutex // guards what is below
-	n       int
-	waiters []chan struct{}
-}
-
-func (h *handlers) enter() {
-	h.mu.Lock()
-	h.n++
-	h.mu.Unlock()
-}
-
-func (h *handlers) leave() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.n--; h.n > 0 {
-		return
-	}
-	for _, w := range h.waiters {
-		close(w)
-	}
-	h.waiters = nil
-}
-
-// idle is closed when no request is in work.
-func (h *handlers) idle() <-chan struct{} {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	w := make(chan struct{})
-	if h.n == 0 {
-		close(w)
-	} else {
-		h.waiters = append(h.waiters, w)
-	}
-	return w
-}

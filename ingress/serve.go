@@ -13,8 +13,8 @@ import (
 
 // ServeHTTP answers one request by the present table.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.handlers.enter()
-	defer p.handlers.leave()
+	defer p.handlers.leave(p.handlers.enter())
+	p.dismiss(w, r)
 	p.totals.active.Add(1)
 	rec := newRecorder(w, r, p.config.ClientTimeout)
 	f := &flight{proxy: p, start: time.Now()}
@@ -90,7 +90,7 @@ func (f *flight) receive(in *http.Request, w *recorder) (*http.Request, error) {
 // drain reads the end of a body that is complete, so that the server stops waiting for more of it.
 func (b *clientBody) drain() error {
 	var none [1]byte
-	if n, err := b.Read(none[:]); n > 0 || err != io.EOF {
+	if n, err := b.Read(none[:]); n > 0 || !errors.Is(err, io.EOF) {
 		return &errClient{errors.New("the body is longer than it says")}
 	}
 	return nil

@@ -5,16 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/component-helpers/storage/volume"
 )
 
 // nodeOfVolume is the annotation by which node-local volumes name their server.
@@ -25,6 +28,7 @@ type claims struct {
 	factory informers.SharedInformerFactory
 	claims  corelisters.PersistentVolumeClaimLister
 	volumes corelisters.PersistentVolumeLister
+	nodes   corelisters.NodeLister
 	synced  []cache.InformerSynced
 	changed chan struct{} // a wake after every change
 }
@@ -32,8 +36,10 @@ type claims struct {
 func newClaims(client kubernetes.Interface) *claims {
 	f := informers.NewSharedInformerFactory(client, 0)
 	c := &claims{factory: f, claims: f.Core().V1().PersistentVolumeClaims().Lister(), volumes: f.Core().V1().PersistentVolumes().Lister(),
-		changed: make(chan struct{}, 1)}
-	c.synced = []cache.InformerSynced{f.Core().V1().PersistentVolumeClaims().Informer().HasSynced, f.Core().V1().PersistentVolumes().Informer().HasSynced}
+		nodes: f.Core().V1().Nodes().Lister(), changed: make(chan struct{}, 1)}
+	for _, i := range []cache.SharedIndexInformer{f.Core().V1().PersistentVolumeClaims().Informer(), f.Core().V1().PersistentVolumes().Informer(), f.Core().V1().Nodes().Informer()} {
+		c.synced = append(c.synced, i.HasSynced)
+	}
 	return c
 }
 
@@ -53,6 +59,14 @@ func (c *claims) start(ctx context.Context) error {
 		if _, err := i.AddEventHandler(wake); err != nil {
 			return fmt.Errorf("follow volumes: %w", err)
 		}
+	}
+	relabelled := cache.ResourceEventHandlerFuncs{AddFunc: func(any) { c.ring() }, UpdateFunc: func(before, after any) {
+		if a, b := before.(*corev1.Node), after.(*corev1.Node); !maps.Equal(a.Labels, b.Labels) {
+			c.ring()
+		}
+	}}
+	if _, err := core.Nodes().Informer().AddEventHandler(relabelled); err != nil {
+		return fmt.Errorf("follow volumes: %w", err)
 	}
 	c.factory.Start(ctx.Done())
 	cache.WaitForCacheSync(ctx.Done(), c.synced...)
@@ -101,21 +115,25 @@ func (c *claims) at(namespace, name string) []string {
 	if node := pv.Annotations[nodeOfVolume]; node != "" {
 		return []string{node}
 	}
-	return namedHosts(pv)
+	return c.reach(pv)
 }
 
-// namedHosts reads the host names of a volume's node affinity; nil where it has none.
-func namedHosts(pv *corev1.PersistentVolume) (out []string) {
+// reach lists the nodes that a volume's node affinity lets it be mounted on; nil where it has none.
+func (c *claims) reach(pv *corev1.PersistentVolume) []string {
 	if pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
 		return nil
 	}
-	for _, t := range pv.Spec.NodeAffinity.Required.NodeSelectorTerms {
-		for _, e := range t.MatchExpressions {
-			if e.Key == corev1.LabelHostname && e.Operator == corev1.NodeSelectorOpIn {
-				out = append(out, e.Values...)
-			}
+	nodes, err := c.nodes.List(labels.Everything())
+	if err != nil {
+		return []string{}
+	}
+	out := []string{}
+	for _, n := range nodes {
+		if volume.CheckNodeAffinity(pv, n.Labels) == nil {
+			out = append(out, n.Name)
 		}
 	}
+	slices.Sort(out)
 	return out
 }
 

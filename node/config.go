@@ -3,15 +3,17 @@ package node
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Config is all that an operator decides about one server. Names in `key` tags are those of flags, of the configuration
@@ -54,32 +56,31 @@ func Default() Config {
 // slotBits is the size of one server's piece of the pod network: a /24.
 const slotBits = 24
 
-var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
-
 // Validate names every field that can't be right, all at once, with the mend.
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(field, value, mend string) {
 		errs = append(errs, fmt.Errorf("%s: %q is not usable: %s", field, value, mend))
 	}
-	if !nodeName.MatchString(c.Name) {
-		bad("name", c.Name, "use lower-case letters, digits, '-' and '.', at most 253 of them")
+	if len(validation.IsDNS1123Subdomain(c.Name)) > 0 {
+		bad("name", c.Name, "use lower-case letters, digits, '-' and '.', at most 253 of them, with a letter or digit at each end and beside each '.'")
 	}
-	for field, dir := range map[string]string{"data-dir": c.DataDir, "run-dir": c.RunDir} {
-		if !filepath.IsAbs(dir) {
-			bad(field, dir, "give an absolute path")
+	for _, dir := range []struct{ field, path string }{{"data-dir", c.DataDir}, {"run-dir", c.RunDir}} {
+		if !filepath.IsAbs(dir.path) {
+			bad(dir.field, dir.path, "give an absolute path")
 		}
 	}
-	for field, addr := range map[string]string{"listen": c.Listen, "api-listen": c.API, "streaming-listen": c.Streaming, "http-listen": c.HTTP, "https-listen": c.HTTPS} {
-		if addr == "" && strings.HasPrefix(field, "http") {
-			continue
-		}
-		if _, err := netip.ParseAddrPort(addr); err != nil {
-			bad(field, addr, "give ADDRESS:PORT, for example 0.0.0.0:7946")
+	for _, place := range []struct{ field, label string }{{"region", c.Region}, {"zone", c.Zone}} {
+		if len(validation.IsValidLabelValue(place.label)) > 0 {
+			bad(place.field, place.label, labelMend)
 		}
 	}
-	if _, err := netip.ParseAddr(c.Advertise); c.Advertise != "" && err != nil {
-		bad("advertise", c.Advertise, "give one IP address of this server")
+	c.validateListeners(bad)
+	if addr, err := netip.ParseAddr(c.Advertise); c.Advertise != "" && (err != nil || !addr.Is4() || addr.IsUnspecified()) {
+		bad("advertise", c.Advertise, "give one IPv4 address of this server")
+	}
+	if len(validation.IsDNS1123Subdomain(c.Domain)) > 0 {
+		bad("domain", c.Domain, "give a DNS name, for example cluster.local")
 	}
 	pods, err := netip.ParsePrefix(c.PodCIDR)
 	if err != nil || !pods.Addr().Is4() || pods.Bits() > slotBits-2 {
@@ -94,16 +95,61 @@ func (c Config) Validate() error {
 	if c.Backend != "auto" && c.Backend != "host-gw" && c.Backend != "vxlan" {
 		bad("backend", c.Backend, "use auto, host-gw or vxlan")
 	}
-	if !strings.Contains(c.Docker, "://") {
+	if scheme, at, _ := strings.Cut(c.Docker, "://"); at == "" || !slices.Contains([]string{"unix", "tcp", "http", "https"}, scheme) {
 		bad("docker", c.Docker, "give the engine's address, for example unix:///var/run/docker.sock")
 	}
 	if _, err := resources(c.Reserved); err != nil {
 		bad("reserved", strings.Join(c.Reserved, ","), err.Error())
 	}
-	if _, err := pairs(c.Labels); err != nil {
+	if err := validLabels(c.Labels); err != nil {
 		bad("label", strings.Join(c.Labels, ","), err.Error())
 	}
 	return errors.Join(errs...)
+}
+
+// validateListeners wants each to be ADDRESS:PORT, and no two at the same port of one address.
+func (c Config) validateListeners(bad func(field, value, mend string)) {
+	type listener struct {
+		field string
+		at    netip.AddrPort
+	}
+	var all []listener
+	for _, l := range []struct{ field, addr string }{
+		{"listen", c.Listen}, {"api-listen", c.API}, {"streaming-listen", c.Streaming}, {"http-listen", c.HTTP}, {"https-listen", c.HTTPS},
+	} {
+		if l.addr == "" && strings.HasPrefix(l.field, "http") {
+			continue
+		}
+		at, err := netip.ParseAddrPort(l.addr)
+		if err != nil {
+			bad(l.field, l.addr, "give ADDRESS:PORT, for example 0.0.0.0:7946")
+			continue
+		}
+		for _, o := range all {
+			if at.Port() != 0 && at.Port() == o.at.Port() && (at.Addr() == o.at.Addr() || at.Addr().IsUnspecified() || o.at.Addr().IsUnspecified()) {
+				bad(l.field, l.addr, o.field+" has this port already")
+			}
+		}
+		all = append(all, listener{l.field, at})
+	}
+}
+
+const labelMend = "use at most 63 letters, digits, '-', '_' and '.', with a letter or digit at each end"
+
+func validLabels(in []string) error {
+	labels, err := pairs(in)
+	if err != nil {
+		return err
+	}
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		if len(validation.IsQualifiedName(k)) > 0 {
+			return fmt.Errorf("%q is no key of a label: %s; a DNS name and '/' may stand before it", k, labelMend)
+		}
+		if len(validation.IsValidLabelValue(labels[k])) > 0 {
+			return fmt.Errorf("%q is no value of a label: %s", labels[k], labelMend)
+		}
+	}
+	return nil
 }
 
 // pairs reads key=value.
@@ -112,7 +158,7 @@ func pairs(in []string) (map[string]string, error) {
 	for _, s := range in {
 		k, v, ok := strings.Cut(s, "=")
 		if !ok || k == "" {
-			return nil, fmt.Errorf("%q has no '=': give key=value", s)
+			return nil, fmt.Errorf("%q is no key=value", s)
 		}
 		out[k] = v
 	}
@@ -130,6 +176,12 @@ func resources(in []string) (corev1.ResourceList, error) {
 		q, err := resource.ParseQuantity(v)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %q is no quantity: give for example cpu=100m or memory=256Mi", k, v)
+		}
+		if q.Sign() < 0 {
+			return nil, fmt.Errorf("%s: %q is less than nothing", k, v)
+		}
+		if !slices.Contains([]string{"cpu", "memory", "pods", "ephemeral-storage"}, k) {
+			return nil, fmt.Errorf("%s: no server offers this: cpu, memory, pods and ephemeral-storage can be reserved", k)
 		}
 		out[corev1.ResourceName(k)] = q
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
+	"github.com/orpheus-mesh/orpheus/node/amend"
 )
 
 // keyring holds the keys of Secrets at rest. Key material never enters the database: the replica carries only which keys
@@ -301,23 +302,16 @@ func (k *keyring) rotate(ctx context.Context) error {
 
 // lead writes the list with id in front.
 func (k *keyring) lead(ctx context.Context, id string) error {
-	for {
-		base, _ := k.mesh.Store().Get(keyringKey)
+	err := amend.Object(ctx, k.mesh.Store(), keyringKey, true, func(*store.Object) ([]byte, error) {
 		rec := k.record()
 		rec.IDs = append([]string{id}, slices.DeleteFunc(rec.IDs, func(s string) bool { return s == id })...)
-		body, err := json.Marshal(rec)
-		if err != nil {
-			return err
-		}
-		_, err = k.mesh.Store().Write(ctx, store.Write{Key: keyringKey, Body: body, Base: base, Human: true})
-		if err == nil {
-			keys, _ := k.order()
-			return k.use(keys)
-		}
-		if ctx.Err() != nil || !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrExists) {
-			return fmt.Errorf("announce the new key of secrets: %w", err)
-		}
+		return json.Marshal(rec)
+	})
+	if err != nil {
+		return fmt.Errorf("announce the new key of secrets: %w", err)
 	}
+	keys, _ := k.order()
+	return k.use(keys)
 }
 
 // writeFile replaces a file at once and for good.

@@ -14,7 +14,8 @@ type sight struct {
 	roster *roster.Roster
 }
 
-// Host is what this server believes of a node. A name that no card explains is taken for alive: absence is no evidence.
+// Host is what this server believes of a node. A name that no card explains is taken for alive: absence is no evidence. A card
+// whose server the mesh has not met yet is no evidence of a death either: the mesh is told to look out for it.
 func (s sight) Host(name string) (state gossip.State, since time.Time) {
 	card, ok := s.roster.ByName(name)
 	if !ok {
@@ -25,7 +26,8 @@ func (s sight) Host(name string) (state gossip.State, since time.Time) {
 			return m.State, m.Since
 		}
 	}
-	return gossip.Failed, time.Time{}
+	s.mesh.Expect(gossip.Member{ID: card.ID, Name: card.Name, Region: card.Region, Zone: card.Zone})
+	return gossip.Suspect, time.Time{}
 }
 
 // mine tells whether this server is the home of an object: of its root owner, where it has one.

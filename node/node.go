@@ -12,10 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -27,6 +25,7 @@ import (
 	"github.com/orpheus-mesh/orpheus/node/agent"
 	"github.com/orpheus-mesh/orpheus/node/api"
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
+	"github.com/orpheus-mesh/orpheus/node/binder"
 	"github.com/orpheus-mesh/orpheus/node/control"
 	"github.com/orpheus-mesh/orpheus/node/docker"
 	"github.com/orpheus-mesh/orpheus/node/images"
@@ -53,11 +52,13 @@ type server struct {
 	net     *network
 	pods    *podNet
 	agent   *agent.Agent
+	next    *successor
+	binder  *binder.Binder // there once ready
 }
 
 // Run makes this server a member of its mesh (a new one, or the token's, on the first call) and serves until ctx ends.
-// What runs on the server outlives it.
-func Run(ctx context.Context, cfg Config, token string, log *slog.Logger) error {
+// What runs on the server outlives it. ErrSucceeded says that the caller is to become the next image.
+func Run(ctx context.Context, cfg Config, token string, after Succession, log *slog.Logger) error {
 	unlock, err := lockDir(cfg.DataDir)
 	if err != nil {
 		return err
@@ -66,13 +67,18 @@ func Run(ctx context.Context, cfg Config, token string, log *slog.Logger) error 
 	if err := enter(ctx, cfg, token, log); err != nil {
 		return err
 	}
-	s, err := build(cfg, log)
+	s, err := build(cfg, newSuccessor(after), log)
 	if err != nil {
 		return err
 	}
 	containExits()
-	log.Info("orpheus starts", "node", cfg.Name, "version", Version(), "address", s.addr)
-	if err := s.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+	s.retain()
+	log.Info("orpheus starts", "node", cfg.Name, "version", Version(), "address", s.addr, "resumed_sockets", s.next.Sockets.Len())
+	err = s.run(ctx)
+	if errors.Is(err, ErrSucceeded) {
+		s.bequeath()
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	log.Info("orpheus stopped; pods, routes and service rules stay as they are")
@@ -115,12 +121,12 @@ func enter(ctx context.Context, cfg Config, token string, log *slog.Logger) erro
 	return gossip.Create(mc)
 }
 
-func build(cfg Config, log *slog.Logger) (*server, error) {
+func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 	mc, err := meshConfig(cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{cfg: cfg, log: log, started: time.Now(), addr: mc.Advertise}
+	s := &server{cfg: cfg, log: log, started: time.Now(), addr: mc.Advertise, next: next}
 	if s.mesh, err = gossip.Open(mc); err != nil {
 		return nil, err
 	}
@@ -139,13 +145,14 @@ func build(cfg Config, log *slog.Logger) (*server, error) {
 	}
 	changed, _ := s.mesh.Watch()
 	s.api, err = api.New(api.Config{
-		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API,
+		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API, Open: s.listen,
 		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed,
-		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, Log: log.With("room", "api"),
+		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, Log: log.With("room", "api"),
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.serveTokens()
 	person := rest.CopyConfig(s.api.Loopback())
 	person.Impersonate = rest.ImpersonationConfig{UserName: "orpheus-admin", Groups: []string{"system:masters"}}
 	if s.admin, err = kubernetes.NewForConfig(person); err != nil {
@@ -209,48 +216,32 @@ func (s *server) apiURL() string {
 	return "https://" + netip.AddrPortFrom(s.addr, netip.MustParseAddrPort(s.cfg.API).Port()).String()
 }
 
-// run starts the rooms from the ground up. The first that fails ends all; they end in no particular order, because each
-// outlives the loss of the others.
+// run starts the rooms from the ground up, and when ctx ends or one of them fails ends them from the doors down.
 func (s *server) run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	s.open(ctx, g, "mesh", s.mesh.Run)
-	s.open(ctx, g, "control", func(ctx context.Context) error {
+	h := newHouse(ctx, s.log)
+	s.recall()
+	h.names.open("dns", s.net.names.Run)
+	h.doors.open("ingress", s.ingress)
+	h.ground.open("mesh", s.mesh.Run)
+	h.rooms.open("control", func(ctx context.Context) error {
 		return control.Serve(ctx, Socket(s.cfg.RunDir), s, s.log.With("room", "control"))
 	})
-	g.Go(func() error {
+	h.rooms.Go(s.succeed)
+	h.rooms.Go(func(ctx context.Context) error {
 		if !reached(ctx, s.mesh.Ready()) {
 			return nil
 		}
-		return s.upstairs(ctx, g)
-	})
-	return g.Wait()
-}
-
-// settingOf is the setting of the address that a room cannot be without.
-func settingOf(room string) string {
-	return map[string]string{"mesh": "listen", "api": "api-listen", "streaming": "streaming-listen"}[room]
-}
-
-// open runs a room. One that ends before its time ends the daemon, and says so before the others are swept along.
-func (s *server) open(ctx context.Context, g *errgroup.Group, name string, run func(context.Context) error) {
-	g.Go(func() error {
-		err := run(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
-			err = errors.New("it ended by itself")
-		case errors.Is(err, syscall.EADDRINUSE) && settingOf(name) != "":
-			err = fmt.Errorf("%w: free the address or set %s to another", err, settingOf(name))
+		if err := s.upstairs(ctx, h); ctx.Err() == nil {
+			return err
 		}
-		s.log.Error("a room failed, the daemon ends", "room", name, "error", err)
-		return fmt.Errorf("%s: %w", name, err)
+		return nil
 	})
+	return h.empty()
 }
 
 // upstairs starts what needs the replica. One that takes no writes at the moment (a full disk, a clock that is off) is read
 // all the same: what could not be written is tried again later, here or on another server.
-func (s *server) upstairs(ctx context.Context, g *errgroup.Group) error {
+func (s *server) upstairs(ctx context.Context, h *house) error {
 	if err := s.slots.settle(ctx); errors.Is(err, store.ErrReadOnly) {
 		s.log.Warn("this server's card is not written yet", "error", err)
 	} else if err != nil {
@@ -259,8 +250,8 @@ func (s *server) upstairs(ctx context.Context, g *errgroup.Group) error {
 	if err := s.pods.move(netmesh.CIDR(netip.MustParsePrefix(s.cfg.PodCIDR), slotBits, s.slots.card.Slot)); err != nil {
 		return err
 	}
-	s.open(ctx, g, "keyring", s.keyring.run)
-	s.open(ctx, g, "api", s.api.Run)
+	h.rooms.open("keyring", s.keyring.run)
+	h.rooms.open("api", s.api.Run)
 	if !reached(ctx, s.api.Ready()) {
 		return nil
 	}
@@ -272,7 +263,7 @@ func (s *server) upstairs(ctx context.Context, g *errgroup.Group) error {
 	} else if err != nil {
 		return err
 	}
-	return s.rooms(ctx, g)
+	return s.rooms(ctx, h)
 }
 
 func reached(ctx context.Context, c <-chan struct{}) bool {

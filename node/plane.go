@@ -30,6 +30,7 @@ type network struct {
 	mu       sync.Mutex // guards all below
 	picture  netmesh.Picture
 	complete bool // services are known: an incomplete picture would withdraw them from the kernel
+	will     will // for the next image
 }
 
 func (s *server) newNetwork() (*network, error) {
@@ -43,9 +44,9 @@ func (s *server) newNetwork() (*network, error) {
 	}
 	return &network{
 		plane: plane,
-		names: dns.New(dns.Config{Domain: s.cfg.Domain, Log: s.log.With("room", "dns")}),
+		names: dns.New(dns.Config{Domain: s.cfg.Domain, Sockets: s.next.Sockets, Log: s.log.With("room", "dns")}),
 		proxy: ingress.New(ingress.Config{HTTP: s.cfg.HTTP, HTTPS: s.cfg.HTTPS, HTTPSetting: "http-listen", HTTPSSetting: "https-listen",
-			Log: s.log.With("room", "ingress"), AccessLog: access}),
+			Log: s.log.With("room", "ingress"), AccessLog: access, Listen: s.listen}),
 	}, nil
 }
 
@@ -63,8 +64,8 @@ func accessLog(path string) (io.Writer, error) {
 	return f, nil
 }
 
-// startNetwork runs the data plane, DNS and ingress, and what feeds them.
-func (s *server) startNetwork(ctx context.Context, g *errgroup.Group) error {
+// startNetwork runs the data plane, and what feeds it, DNS and ingress.
+func (s *server) startNetwork(h *house) error {
 	client, err := kubernetes.NewForConfig(s.api.Loopback())
 	if err != nil {
 		return err
@@ -73,11 +74,9 @@ func (s *server) startNetwork(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	s.open(ctx, g, "netmesh", s.net.plane.Run)
-	s.open(ctx, g, "dns", s.net.names.Run)
-	s.open(ctx, g, "ingress", s.net.proxy.Run)
-	s.open(ctx, g, "servers", s.followServers)
-	s.open(ctx, g, "traffic", t.Run)
+	h.rooms.open("netmesh", s.net.plane.Run)
+	h.rooms.open("servers", s.followServers)
+	h.rooms.open("traffic", t.Run)
 	return nil
 }
 
@@ -168,10 +167,12 @@ func (s *server) setServices(ports []netmesh.ServicePort) {
 }
 
 func (s *server) setNames(services []dns.Service) {
+	s.net.note(func(w *will) { w.Names = services })
 	s.net.names.Set(dns.NewZone(s.cfg.Domain, []netip.Prefix{netip.MustParsePrefix(s.cfg.PodCIDR), netip.MustParsePrefix(s.cfg.Services)}, services))
 }
 
 func (s *server) setRoutes(rules []ingress.Rule, certs []ingress.Certificate) {
+	s.net.note(func(w *will) { w.Rules, w.Certificates = rules, certs })
 	table, errs := ingress.Compile(rules, certs, nil)
 	for _, err := range errs {
 		s.log.Warn("part of an ingress is not served", "error", err)

@@ -48,7 +48,9 @@ func (s *server) problems(ctx context.Context) (out []control.Problem) {
 	if s.mesh.Slow() {
 		add("mesh", fmt.Errorf("this server answers late, so it takes no decisions about others"), "look for a starved CPU or a bad link")
 	}
-	out = append(out, s.absences(ctx)...)
+	nodes := s.nodes(ctx)
+	out = append(out, s.absences(nodes)...)
+	out = append(out, shortages(s.cfg.Name, nodes)...)
 	if n := len(s.mesh.Store().Siblings()); n > 0 {
 		add("objects", fmt.Errorf("%d object(s) were changed by two people at the same time", n), "see `orpheus conflicts` and write them once more")
 	}
@@ -56,8 +58,8 @@ func (s *server) problems(ctx context.Context) (out []control.Problem) {
 }
 
 // absences are the servers that are missed, and those that a person fenced.
-func (s *server) absences(ctx context.Context) (out []control.Problem) {
-	fenced := s.fencedNodes(ctx)
+func (s *server) absences(nodes []corev1.Node) (out []control.Problem) {
+	fenced := fencedNodes(nodes)
 	for _, m := range s.mesh.Members() {
 		if m.State != gossip.Failed && m.State != gossip.Suspect {
 			continue
@@ -81,17 +83,39 @@ func (s *server) absences(ctx context.Context) (out []control.Problem) {
 	return out
 }
 
-// fencedNodes tells since when, by name; none while the API is not served yet.
-func (s *server) fencedNodes(ctx context.Context) map[string]string {
-	since := map[string]string{}
+// shortages are what this server runs short of, as its Node says.
+func shortages(name string, nodes []corev1.Node) (out []control.Problem) {
+	mends := map[corev1.NodeConditionType]string{
+		corev1.NodeDiskPressure:   "free space there, for example with `docker system prune`",
+		corev1.NodeMemoryPressure: "give pods here less, or drain this server",
+		corev1.NodePIDPressure:    "look for what starts so many processes",
+	}
+	for _, n := range nodes {
+		for _, c := range n.Status.Conditions {
+			if mend := mends[c.Type]; n.Name == name && mend != "" && c.Status == corev1.ConditionTrue {
+				out = append(out, control.Problem{What: "this server", Why: c.Message, Mend: mend + "; it gets no new pods until then"})
+			}
+		}
+	}
+	return out
+}
+
+// nodes are what the API says of all servers; none while it is not served yet.
+func (s *server) nodes(ctx context.Context) []corev1.Node {
 	if !s.ready.Load() {
-		return since
+		return nil
 	}
-	nodes, err := s.admin.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	all, err := s.admin.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return since
+		return nil
 	}
-	for _, n := range nodes.Items {
+	return all.Items
+}
+
+// fencedNodes tells since when, by name.
+func fencedNodes(nodes []corev1.Node) map[string]string {
+	since := map[string]string{}
+	for _, n := range nodes {
 		if at, ok := n.Annotations[FenceAnnotation]; ok {
 			since[n.Name] = at
 		}

@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -24,25 +23,25 @@ import (
 )
 
 // rooms starts what needs the API.
-func (s *server) rooms(ctx context.Context, g *errgroup.Group) error {
-	if err := s.startNetwork(ctx, g); err != nil {
+func (s *server) rooms(ctx context.Context, h *house) error {
+	if err := s.startNetwork(h); err != nil {
 		return err
 	}
-	if err := s.startAgent(ctx, g); err != nil {
+	if err := s.startAgent(h); err != nil {
 		return err
 	}
 	if err := awaitRoles(ctx, s.admin); err != nil {
 		return err
 	}
-	if err := s.startControllers(ctx, g); err != nil {
+	if err := s.startControllers(h); err != nil {
 		return err
 	}
-	if err := s.startBinder(ctx, g); err != nil {
+	if err := s.startBinder(h); err != nil {
 		return err
 	}
 	s.ready.Store(true)
 	s.log.Info("this node is ready", "api", s.apiURL())
-	s.open(ctx, g, "memory", giveBack)
+	h.rooms.open("memory", giveBack)
 	return nil
 }
 
@@ -58,7 +57,7 @@ func giveBack(ctx context.Context) error {
 }
 
 // startAgent runs the pods of this host and the door to their logs and processes.
-func (s *server) startAgent(ctx context.Context, g *errgroup.Group) error {
+func (s *server) startAgent(h *house) error {
 	reserved, err := resources(s.cfg.Reserved)
 	if err != nil {
 		return err
@@ -80,8 +79,8 @@ func (s *server) startAgent(ctx context.Context, g *errgroup.Group) error {
 	}
 	s.serveAdmission()
 	door := streaming.New(streaming.Config{Listen: s.cfg.Streaming, TLS: s.api.StreamingTLS(), Engine: s.engine, Pods: s.agent, Log: s.log.With("room", "streaming")})
-	s.open(ctx, g, "agent", s.agent.Run)
-	s.open(ctx, g, "streaming", door.Run)
+	h.rooms.open("agent", s.agent.Run)
+	h.rooms.open("streaming", door.Run)
 	return nil
 }
 
@@ -92,39 +91,46 @@ func (d depot) Ensure(ctx context.Context, ref string, policy corev1.PullPolicy,
 	return d.Depot.Ensure(ctx, ref, images.Policy(policy), auth)
 }
 
-func (s *server) startControllers(ctx context.Context, g *errgroup.Group) error {
+func (s *server) startControllers(h *house) error {
 	changed, _ := s.mesh.Watch()
 	c, err := controllers.New(controllers.Config{
-		Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Settled: s.mesh.Settled, Hold: s.mesh.Hold,
+		Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Settled: s.mesh.Settled, Hold: s.mesh.Hold, Slow: s.mesh.Slow,
 		HostState: s.sight.controllersState, RootCA: s.mesh.Keys().CACert, Log: s.log.With("room", "controllers"),
 	})
 	if err != nil {
 		return err
 	}
-	s.open(ctx, g, "controllers", c.Run)
+	h.rooms.open("controllers", c.Run)
 	return nil
 }
 
 // startBinder gives the pods that this server is home of their hosts.
-func (s *server) startBinder(ctx context.Context, g *errgroup.Group) error {
+func (s *server) startBinder(h *house) error {
 	client, err := kubernetes.NewForConfig(s.api.Loopback())
 	if err != nil {
 		return err
 	}
 	volumes := newClaims(client)
 	changed, _ := s.mesh.Watch()
-	b, err := binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
-		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Log: s.log.With("room", "binder")})
+	s.binder, err = binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
+		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Preempt: s.sure, Log: s.log.With("room", "binder")})
 	if err != nil {
 		return err
 	}
-	s.open(ctx, g, "binder", func(ctx context.Context) error {
+	h.rooms.open("binder", func(ctx context.Context) error {
 		if err := volumes.start(ctx); err != nil {
 			return err
 		}
-		return b.Run(ctx)
+		return s.binder.Run(ctx)
 	})
 	return nil
+}
+
+// sure tells whether this server may do to others' pods what can't be undone: it has reconciled with all that it sees, misses
+// few, and is not late itself.
+func (s *server) sure() bool {
+	hold, _ := s.mesh.Hold()
+	return s.mesh.Settled() && !hold && !s.mesh.Slow()
 }
 
 // controllersState is Host in the controllers' words.

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"math"
@@ -102,6 +103,27 @@ func TestGoldenPlans(t *testing.T) {
 	}
 }
 
+// The fingerprints of larger plans and of a history, equal on every machine.
+func TestGoldenFingerprints(t *testing.T) {
+	var b strings.Builder
+	for _, o := range []Options{{}, {Pack: true}, {Candidates: 3, Preempt: true}} {
+		fmt.Fprintf(&b, "%+v %x\n", o, sha256.Sum256([]byte(spell(Place(mixed(3, 150, 4000), o)))))
+	}
+	c := newChurn(1, 100, .95, Options{Moves: 8, Rebalance: Eager})
+	for i := range 10 {
+		fmt.Fprintf(&b, "event %d %x\n", i, sha256.Sum256([]byte(spell(c.event()))))
+	}
+	const path = "testdata/fingerprints.txt"
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(path); err != nil || b.String() != string(want) {
+		t.Errorf("%v\n%s\nwant:\n%s", err, b.String(), want)
+	}
+}
+
 // spreadOf places the pods and counts them by host and zone.
 func spreadOf(t *testing.T, v View, o Options) (hosts, zones map[string]int) {
 	t.Helper()
@@ -122,11 +144,11 @@ func spreadOf(t *testing.T, v View, o Options) (hosts, zones map[string]int) {
 }
 
 func TestReplicasGoToDifferentHostsAndZones(t *testing.T) {
-	hosts, zones := spreadOf(t, View{Hosts: hostsOf(6, 4000, 16), Pods: podsOf(6, "web", nil)}, Options{})
+	hosts, _ := spreadOf(t, View{Hosts: hostsOf(6, 4000, 16), Pods: podsOf(6, "web", nil)}, Options{})
 	if len(hosts) != 6 {
 		t.Errorf("six replicas on six hosts: %v", hosts)
 	}
-	hosts, zones = spreadOf(t, View{Hosts: hostsOf(6, 4000, 16), Pods: podsOf(3, "web", nil)}, Options{})
+	hosts, zones := spreadOf(t, View{Hosts: hostsOf(6, 4000, 16), Pods: podsOf(3, "web", nil)}, Options{})
 	if len(hosts) != 3 || len(zones) != 3 {
 		t.Errorf("three replicas in three zones: %v %v", hosts, zones)
 	}
@@ -253,7 +275,7 @@ func TestEqualPodsSpreadEvenly(t *testing.T) {
 	for _, n := range hosts {
 		most = max(most, n)
 	}
-	if most > 53 {
+	if most > 52 {
 		t.Errorf("the fullest of 100 hosts has %d pods, the mean is 50", most)
 	}
 }
@@ -282,6 +304,14 @@ func TestNegLog2(t *testing.T) {
 		want := 64 - math.Log2(float64(max(h, 1)))
 		if got := float64(logs.negLog2(h)) / (1 << logBits); math.Abs(got-want) > 3e-6 {
 			t.Fatalf("-log2(%d/2^64) = %f, want %f", h, got, want)
+		}
+		if lowerBound(h) > logs.negLog2(h)>>4 {
+			t.Fatalf("the bound of %d is %d, its logarithm %d", h, lowerBound(h), logs.negLog2(h)>>4)
+		}
+	}
+	for y := range uint64(1 << 20) {
+		if h := ^(y << (64 - logBits)); lowerBound(h) > logs.negLog2(h)>>4 {
+			t.Fatalf("the bound of %d is %d, its logarithm %d", h, lowerBound(h), logs.negLog2(h)>>4)
 		}
 	}
 	far := logs.negLog2(0) >> 4

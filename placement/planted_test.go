@@ -237,8 +237,8 @@ func leastAllocated(c, m float64) float64 { return -c - m }
 func mostAllocated(c, m float64) float64  { return c + m }
 func kubernetes(c, m float64) float64     { return (2-c-m)/2 + 1 - math.Abs(c-m)/2 }
 
-// Where a perfect placement exists, Place leaves less unplaced than central schedulers that see every host. The numbers of
-// 1,000 hosts are in DESIGN.md (go test -bench Planted).
+// Where a perfect placement exists, Place finds one up to 95 %, and leaves less unplaced than central schedulers that see
+// every host. 1,000 hosts and 20 seeds: go test -bench Seeds.
 func TestPlantedPacking(t *testing.T) {
 	for _, fill := range []float64{.8, .9, .95} {
 		for seed := range uint64(3) {
@@ -250,10 +250,42 @@ func TestPlantedPacking(t *testing.T) {
 			_, kube := w.central(kubernetes)
 			t.Logf("fill %.2f seed %d, %d pods: unplaced %d, demand lost: spread %.3f%% pack %.3f%%; central least %.3f%% most %.3f%% least+balanced %.3f%%",
 				fill, seed, len(w.pods), n, 100*ours, 100*packed, 100*least, 100*most, 100*kube)
-			if ours > min(least, kube)+.0005 || packed > most {
-				t.Errorf("fill %.2f seed %d: worse than a central scheduler", fill, seed)
+			if ours > min(least, kube)+.0005 || packed > most || fill < .95 && n > 0 || ours > .001 {
+				t.Errorf("fill %.2f seed %d: %d pods are unplaced", fill, seed, n)
 			}
 		}
+	}
+}
+
+// BenchmarkSeeds shows the mean and the worst of 20 planted instances, and the central schedulers on the same.
+func BenchmarkSeeds(b *testing.B) {
+	for _, fill := range []float64{.8, .9, .95, .98} {
+		b.Run(fmt.Sprintf("fill=%.2f", fill), func(b *testing.B) {
+			var sum, worst, least, most, kube float64
+			pods, imperfect := 0, 0
+			for b.Loop() {
+				for seed := range uint64(20) {
+					w := newPlant(100+seed, 1000, fill)
+					n, lost := w.ours(Options{})
+					sum, worst, pods = sum+lost, max(worst, lost), pods+n
+					if n > 0 {
+						imperfect++
+					}
+					_, l := w.central(leastAllocated)
+					_, m := w.central(mostAllocated)
+					_, k := w.central(kubernetes)
+					least, most, kube = least+l, most+m, kube+k
+				}
+			}
+			n := float64(20 * b.N)
+			b.ReportMetric(100*sum/n, "%lost")
+			b.ReportMetric(100*worst, "%worst")
+			b.ReportMetric(float64(pods)/n, "pods-out/seed")
+			b.ReportMetric(float64(imperfect)/float64(b.N), "seeds-with-any")
+			b.ReportMetric(100*least/n, "%least")
+			b.ReportMetric(100*most/n, "%most")
+			b.ReportMetric(100*kube/n, "%kube")
+		})
 	}
 }
 
@@ -295,16 +327,4 @@ func BenchmarkPlanted(b *testing.B) {
 			})
 		}
 	}
-}
-
-// Ten thousand pods on a thousand hosts.
-func BenchmarkPlace10k(b *testing.B) {
-	w := newPlant(2, 1000, .5)
-	v := w.view()
-	v.Pods = v.Pods[:min(10000, len(v.Pods))]
-	b.ReportAllocs()
-	for b.Loop() {
-		Place(v, Options{})
-	}
-	b.ReportMetric(float64(len(v.Pods)*b.N)/b.Elapsed().Seconds(), "pods/s")
 }

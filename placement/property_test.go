@@ -64,6 +64,7 @@ func drawHost(t *rapid.T, i int) Host {
 	if rapid.IntRange(0, 2).Draw(t, "tainted") > 0 {
 		h.Taints = nil
 	}
+	h.Joined = rapid.IntRange(0, 3).Draw(t, "joined") == 3
 	h.Cordoned = rapid.IntRange(0, 9).Draw(t, "cordoned") == 6
 	if rapid.IntRange(0, 9).Draw(t, "ready") == 6 {
 		h.NotReady = "out of sight"
@@ -116,7 +117,10 @@ func drawPod(t *rapid.T, i int) Pod {
 	if odds(9, "volume") {
 		p.Hosts = rapid.SliceOfN(rapid.SampledFrom([]string{"id-0", "name-1", "id-9"}), 0, 2).Draw(t, "hosts")
 	}
-	p.Leaving = odds(12, "leaving")
+	p.Leaving, p.Gated, p.NeverPreempts = odds(12, "leaving"), odds(19, "gated"), odds(9, "never")
+	if odds(9, "nominated") {
+		p.Nominated = fmt.Sprintf("id-%d", rapid.IntRange(0, 7).Draw(t, "nominee"))
+	}
 	if odds(2, "claimed") {
 		p.Host = fmt.Sprintf("id-%d", rapid.IntRange(0, 7).Draw(t, "host"))
 	}
@@ -131,11 +135,21 @@ func drawView(t *rapid.T) View {
 	for i := range rapid.IntRange(1, 24).Draw(t, "pods") {
 		v.Pods = append(v.Pods, drawPod(t, i))
 	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "budgets") {
+		v.Budgets = append(v.Budgets, drawBudget(t, i))
+	}
 	return v
 }
 
 func drawOptions(t *rapid.T) Options {
 	return Options{Candidates: rapid.IntRange(0, 5).Draw(t, "candidates"), Pack: rapid.Bool().Draw(t, "pack")}
+}
+
+// drawBoldOptions lets pods move and leave.
+func drawBoldOptions(t *rapid.T) Options {
+	o := drawOptions(t)
+	o.Preempt, o.Moves, o.Rebalance = rapid.Bool().Draw(t, "preempt"), rapid.IntRange(0, 3).Draw(t, "moves"), rapid.SampledFrom([]Rebalance{Off, Gentle, Eager}).Draw(t, "rebalance")
+	return o
 }
 
 // No hard rule and no capacity is ever broken, nothing is pending that fits, every reason is true.
@@ -145,7 +159,7 @@ func TestEveryRuleHolds(t *testing.T) {
 		if err := Validate(v); err != nil {
 			t.Fatal(err)
 		}
-		if err := check(v, Place(v, drawOptions(t))); err != nil {
+		if err := check(v, Place(v, drawBoldOptions(t))); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -154,13 +168,25 @@ func TestEveryRuleHolds(t *testing.T) {
 // The drawn views reach every reason, so that the properties above mean something.
 func TestDrawnViewsReachEveryReason(t *testing.T) {
 	views := rapid.Custom(drawView)
-	seen, bound := map[string]int{}, 0
+	seen, bound, preempted, moved, rebalanced := map[string]int{}, 0, 0, 0, 0
 	for seed := range 1500 {
 		v := views.Example(seed)
-		p := Place(v, Options{})
+		o := Options{}
+		if seed%2 == 1 {
+			o = Options{Preempt: true, Moves: 3, Rebalance: Eager}
+		}
+		p := Place(v, o)
 		if err := check(v, p); err != nil {
 			t.Fatal(err)
 		}
+		for _, m := range p.Moves {
+			if m.For == "" {
+				rebalanced++
+			} else {
+				moved++
+			}
+		}
+		preempted += len(p.Preemptions)
 		bound += len(p.Binds)
 		for _, w := range p.Pending {
 			for _, r := range w.Reasons {
@@ -168,7 +194,10 @@ func TestDrawnViewsReachEveryReason(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d binds, refusals: %v", bound, seen)
+	t.Logf("%d binds, %d preemptions, %d moves for others, %d to newcomers, refusals: %v", bound, preempted, moved, rebalanced, seen)
+	if preempted == 0 || moved == 0 || rebalanced == 0 {
+		t.Error("no drawn view ever led to a preemption, a repair or a rebalancing")
+	}
 	for _, text := range []string{reasonCordoned, reasonTaint, reasonAffinity, reasonPorts, reasonPods, reasonLack + "cpu", reasonLack + "memory",
 		reasonLack + "gpu", reasonVolume, reasonSpread, reasonSpread + missingLabel, reasonNear, reasonApart, reasonExisting} {
 		if seen[text] == 0 {
@@ -225,15 +254,32 @@ func TestCarriedOutPlanIsStable(t *testing.T) {
 }
 
 func carryOut(v View, p Plan) View {
-	hosts := map[string]string{}
+	hosts, nominated, leaving := map[string]string{}, map[string]string{}, map[string]bool{}
+	for _, x := range p.Moves {
+		hosts[x.Pod] = x.To
+	}
 	for _, b := range p.Binds {
 		hosts[b.Pod] = b.Host
 	}
+	for _, x := range p.Preemptions {
+		nominated[x.Pod] = x.Host
+		for _, v := range x.Victims {
+			leaving[v] = true
+		}
+	}
 	v.Pods = slices.Clone(v.Pods)
 	for i := range v.Pods {
-		if h := hosts[v.Pods[i].UID]; h != "" {
-			v.Pods[i].Host = h
+		q := &v.Pods[i]
+		if h := hosts[q.UID]; h != "" {
+			if q.Host == "" {
+				q.Nominated = ""
+			}
+			q.Host = h
 		}
+		if h := nominated[q.UID]; h != "" {
+			q.Nominated = h
+		}
+		q.Leaving = q.Leaving || leaving[q.UID]
 	}
 	return v
 }

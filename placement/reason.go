@@ -45,66 +45,109 @@ func (p Pending) String() string {
 	return fmt.Sprintf("0/%d nodes are available: %s.", p.Hosts, strings.Join(texts, ", "))
 }
 
-// explain asks every host once more, in kube-scheduler's order of plugins, and counts what they say.
-func (w *world) explain(s *shape) Pending {
-	counts := map[string]int{}
-	var texts []string
-	for h := range w.hosts {
-		for _, why := range w.refusals(s, int32(h)) {
-			if counts[why] == 0 {
-				texts = append(texts, why)
-			}
-			counts[why]++
-		}
-	}
-	p := Pending{Hosts: len(w.hosts)}
-	for _, t := range texts {
-		p.Reasons = append(p.Reasons, Reason{t, counts[t]})
-	}
-	slices.SortFunc(p.Reasons, func(a, b Reason) int {
-		return cmp.Or(cmp.Compare(b.Hosts, a.Hosts), cmp.Compare(a.Text, b.Text))
-	})
-	return p
+// refusal is why a host cannot take a pod.
+type refusal uint8
+
+const (
+	fine refusal = iota
+	nobody
+	notReady
+	cordoned
+	tainted
+	unchosen
+	noPort
+	lacking
+	noVolume
+	noSpreadLabel
+	uneven
+	noCompany
+	notApart
+	keptApart
+	refusals
+)
+
+var texts = [refusals]string{
+	cordoned: reasonCordoned, tainted: reasonTaint, unchosen: reasonAffinity, noPort: reasonPorts, noVolume: reasonVolume,
+	noSpreadLabel: reasonSpread + missingLabel, uneven: reasonSpread, noCompany: reasonNear, notApart: reasonApart, keptApart: reasonExisting,
 }
 
-// refusals is the first cause why host h cannot take the shape, or all the resources that it lacks.
-func (w *world) refusals(s *shape, h int32) []string {
-	if why := w.refusesNode(s.static, h); why != "" {
-		return []string{why}
+// refuses is the first cause why host h cannot take the shape, in kube-scheduler's order of plugins.
+func (w *world) refuses(s *shape, h int32) refusal {
+	if why := w.refusesNode(s.static, h); why != fine {
+		return why
 	}
-	if !w.open(s, h) {
-		return []string{reasonPorts}
+	if !w.open(s.spec, h) {
+		return noPort
 	}
-	if lacks := w.lacks(s, h); lacks != nil {
-		return lacks
+	if !w.fits(s.spec, h) {
+		return lacking
 	}
 	if !w.holds(s.static, h) {
-		return []string{reasonVolume}
+		return noVolume
 	}
-	if why := w.refusesTopology(s, h); why != "" {
-		return []string{why}
-	}
-	return nil
+	return w.refusesTopology(s, h)
 }
 
-func (w *world) lacks(s *shape, h int32) (out []string) {
-	f := &w.free[h]
-	if s.pods > f.pods {
-		out = append(out, reasonPods)
-	}
-	if s.cpu > 0 && s.cpu > f.cpu {
-		out = append(out, reasonLack+"cpu")
-	}
-	if s.memory > 0 && s.memory > f.memory {
-		out = append(out, reasonLack+"memory")
-	}
-	if s.disk > 0 && s.disk > f.disk {
-		out = append(out, reasonLack+"ephemeral-storage")
-	}
-	for _, e := range s.extended {
-		if e.value > 0 && e.value > w.extra[e.index][h] {
-			out = append(out, reasonLack+e.name)
+// explain counts what every host says.
+func (w *world) explain(s *shape) Pending {
+	var counts [refusals]int
+	var named tally
+	for h := range w.id {
+		why := w.refuses(s, int32(h))
+		counts[why]++
+		switch why {
+		case notReady:
+			named.add(reasonNotReady+w.barred[h], 1)
+		case lacking:
+			w.lacks(s.spec, int32(h), func(resource string, _ int64) { named.add(lack(resource), 1) })
 		}
 	}
-	return out
+	for why, n := range counts {
+		if texts[why] != "" && n > 0 {
+			named.add(texts[why], n)
+		}
+	}
+	slices.SortFunc(named, func(a, b Reason) int {
+		return cmp.Or(cmp.Compare(b.Hosts, a.Hosts), cmp.Compare(a.Text, b.Text))
+	})
+	return Pending{Hosts: w.present, Reasons: named}
+}
+
+type tally []Reason
+
+func (t *tally) add(text string, n int) {
+	for i := range *t {
+		if (*t)[i].Text == text {
+			(*t)[i].Hosts += n
+			return
+		}
+	}
+	*t = append(*t, Reason{text, n})
+}
+
+func lack(resource string) string {
+	if resource == "pods" {
+		return reasonPods
+	}
+	return reasonLack + resource
+}
+
+// lacks calls f for each resource of which host h has too little, with what is missing.
+func (w *world) lacks(s *spec, h int32, f func(resource string, missing int64)) {
+	free := &w.free[h]
+	for _, x := range [...]struct {
+		name       string
+		need, free int64
+		want       int64
+	}{{"pods", s.need.pods, free.pods, s.pods}, {"cpu", s.need.cpu, free.cpu, s.cpu}, {"memory", s.need.memory, free.memory, s.memory},
+		{"ephemeral-storage", s.need.disk, free.disk, s.disk}} {
+		if x.need > x.free {
+			f(x.name, x.want-x.free)
+		}
+	}
+	for _, e := range s.extended {
+		if have := w.extra[e.index][h]; e.value > 0 && e.value > have {
+			f(e.name, e.value-have)
+		}
+	}
 }

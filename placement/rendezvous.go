@@ -63,7 +63,7 @@ func (t *logTable) negLog2(h uint64) uint64 {
 }
 
 // A pod's distance to a host is negLog2 times the host's inverse weight times the price of the match, below
-// 2^27 · 2^22 · 2^14, so it never overflows.
+// 2^26 · 2^22 · 2^16, so it never overflows.
 const (
 	leastWeight = 1 << 9
 	mostWeight  = 1 << 32
@@ -78,10 +78,6 @@ func weight(r *Resources) int64 { return size(r.CPU, r.Memory) / 2 }
 
 func size(cpu, memory int64) int64 { return cpu + memory>>20*1000>>12 }
 
-func (t *logTable) distance(hash, inverse, price uint64) uint64 {
-	return t.negLog2(hash) >> 4 * inverse * price
-}
-
 // blend is how much memory comes with a core, as a logarithm in eighths of an octave; 0 when one of the two is missing.
 func (t *logTable) blend(cpu, memory int64) int16 {
 	if cpu <= 0 || memory <= 0 {
@@ -90,14 +86,21 @@ func (t *logTable) blend(cpu, memory int64) int16 {
 	return int16((int64(t.negLog2(uint64(cpu))) - int64(t.negLog2(uint64(memory)))) >> (logBits - 3))
 }
 
-// prices make a host farther from pods whose blend is not that of what it has free, in sixteenths: a pod that is heavy in
-// memory takes from hosts that are rich in memory, so that none runs out of one while the other lies idle. Every octave
-// of mismatch costs four, up to ten.
-var prices = [...]uint64{16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724, 1024, 1448, 2048, 2896, 4096, 5793, 8192, 11585, 16384}
+// lowerBound is never above negLog2(h)>>4 and much cheaper: −log2(u) > 1−u.
+func lowerBound(h uint64) uint64 { return ^h >> (64 - logBits + 4) }
 
-func price(pod, host int16) uint64 {
-	if pod == 0 || host == 0 {
-		return prices[0]
-	}
-	return prices[min(max(pod-host, host-pod), int16(len(prices)-1))]
+// meet hashes a pod and a host, both hashed already (the folded product of wyhash).
+func meet(pod, host uint64) uint64 {
+	hi, lo := bits.Mul64(pod^host, 0xd1342543de82ef95)
+	return hi ^ lo
 }
+
+// prices make a host farther, in sixteenths, by the powers of the root of 2: from pods whose blend is not that of what it
+// has free (a pod that is heavy in memory takes from hosts that are rich in memory, so that none runs out of one while
+// the other lies idle; every octave of mismatch costs four, up to eight), and from all when it is scarce (toll).
+var prices = [...]uint64{16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724, 1024, 1448, 2048, 2896, 4096, 5793, 8192, 11585, 16384, 23170, 32768, 46341}
+
+const (
+	mostMismatch = 16
+	mostToll     = 7
+)

@@ -1,9 +1,6 @@
 package placement
 
-import (
-	"math/bits"
-	"slices"
-)
+import "math/bits"
 
 // one is the best that a single part of the score can reach. Parts other than load are scaled so that the best candidate
 // has all of it and the worst nothing, and weigh as in kube-scheduler's default profile; replicas of one owner on
@@ -23,63 +20,123 @@ const (
 
 // rank scores the candidates and sorts the best first; equal ones by rendezvous.
 func (w *world) rank(s *shape, o *owner, cs []candidate) {
-	load := int64(weightLoad)
-	if w.opts.Pack {
-		load = weightPacking
+	for part := range parts {
+		w.scorePart(part, s, o, cs, nil)
 	}
-	for i := range cs {
-		cs[i].score = load * w.load(s, cs[i].host)
-	}
-	if s.likes != nil {
-		scale(cs, weightLikes, func(h int32) int64 { return int64(s.likes[h]) })
-	}
-	if s.static.soft != nil {
-		scale(cs, weightTaints, func(h int32) int64 { return -s.blemishes(w, h) })
-	}
-	if s.soft != nil {
-		scale(cs, weightSpread, func(h int32) int64 { return -s.crowding(h) })
-	}
-	scale(cs, weightPods, func(h int32) int64 { return w.affection(s, h) })
-	if o != nil {
-		scale(cs, weightHosts, func(h int32) int64 { return -int64(o.hosts[h]) })
-		scale(cs, weightZones, func(h int32) int64 { return -o.zone(w, h) })
-	}
-	slices.SortFunc(cs, func(a, b candidate) int {
-		switch {
-		case a.score != b.score && a.score > b.score, a.score == b.score && nearer(&a, &b):
-			return -1
+	for i := 1; i < len(cs); i++ {
+		c, j := cs[i], i
+		for ; j > 0 && (c.score > cs[j-1].score || c.score == cs[j-1].score && w.nearer(&c, &cs[j-1])); j-- {
+			cs[j] = cs[j-1]
 		}
-		return 1
-	})
+		cs[j] = c
+	}
 }
 
-// zone is how many pods of the owner host h's zone has; hosts without a zone are one zone of their own each.
-func (o *owner) zone(w *world, h int32) int64 {
-	if z := w.zones.domain[h]; z >= 0 {
-		return int64(o.zones[z])
+// parts of the score.
+const (
+	partLoad = iota
+	partLikes
+	partTaints
+	partSpread
+	partPods
+	partHosts
+	partZones
+	parts
+)
+
+var partNames = [parts]string{"load", "node affinity", "taints", "spread", "pod affinity", "other hosts", "other zones"}
+
+// scorePart adds one part of the score to the candidates, and to each when it is not nil.
+func (w *world) scorePart(part int, s *shape, o *owner, cs []candidate, each *[2 * mostCandidates]int64) {
+	var values [2 * mostCandidates]int64
+	weight := int64(0)
+	switch part {
+	case partLoad:
+		weight = weightLoad
+		if w.opts.Pack {
+			weight = weightPacking
+		}
+		for i := range cs {
+			x := weight * w.load(s.spec, cs[i].host)
+			cs[i].score += x
+			if each != nil {
+				each[i] = x
+			}
+		}
+		return
+	case partLikes:
+		if s.likes == nil {
+			return
+		}
+		weight = weightLikes
+		for i := range cs {
+			values[i] = int64(s.likes.sum[cs[i].host])
+		}
+	case partTaints:
+		if !s.static.picky {
+			return
+		}
+		weight = weightTaints
+		for i := range cs {
+			values[i] = -int64(s.static.soft[w.taints[cs[i].host]])
+		}
+	case partSpread:
+		if s.soft == nil {
+			return
+		}
+		weight = weightSpread
+		for i := range cs {
+			values[i] = -s.crowding(cs[i].host)
+		}
+	case partPods:
+		if !s.drawn() {
+			return
+		}
+		weight = weightPods
+		for i := range cs {
+			values[i] = s.affection(cs[i].host)
+		}
+	case partHosts:
+		if o == nil {
+			return
+		}
+		weight = weightHosts
+		for i := range cs {
+			values[i] = -int64(w.lodgers.get(o.id, cs[i].host))
+		}
+	case partZones:
+		if o == nil {
+			return
+		}
+		weight = weightZones
+		for i := range cs {
+			values[i] = -w.zone(o, cs[i].host)
+		}
 	}
-	return int64(o.hosts[h])
+	scale(cs, values[:len(cs)], weight, each)
 }
 
 // scale adds a part of the score: worst 0, best weight · one.
-func scale(cs []candidate, weight int64, part func(h int32) int64) {
-	var values [2 * mostCandidates]int64
-	low, high := part(cs[0].host), part(cs[0].host)
-	for i := range cs {
-		values[i] = part(cs[i].host)
-		low, high = min(low, values[i]), max(high, values[i])
+func scale(cs []candidate, values []int64, weight int64, each *[2 * mostCandidates]int64) {
+	low, high := values[0], values[0]
+	for _, v := range values[1:] {
+		low, high = min(low, v), max(high, v)
 	}
 	if low == high {
 		return
 	}
-	for i := range cs {
-		cs[i].score += weight * share(values[i]-low, high-low)
+	for i, v := range values {
+		x := weight * share(v-low, high-low)
+		cs[i].score += x
+		if each != nil {
+			each[i] = x
+		}
 	}
 }
 
 // load is how good the host's fill would be with the pod. Spreading: what stays free, less half the imbalance of cpu and
 // memory. Packing: what is used, less the imbalance, because lopsided hosts strand the rest.
-func (w *world) load(s *shape, h int32) int64 {
+func (w *world) load(s *spec, h int32) int64 {
 	total, free := &w.total[h], &w.free[h]
 	cpu := share(total.cpu-free.cpu+s.cpu, total.cpu)
 	memory := share(total.memory-free.memory+s.memory, total.memory)
@@ -97,6 +154,8 @@ func share(part, whole int64) int64 {
 		return 0
 	case whole <= 0 || part/2 >= whole:
 		return 2 * one
+	case part < 1<<53:
+		return int64(uint64(part) * one / uint64(whole))
 	}
 	hi, lo := bits.Mul64(uint64(part), one)
 	q, _ := bits.Div64(hi, lo, uint64(whole))

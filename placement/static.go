@@ -2,13 +2,18 @@ package placement
 
 import "slices"
 
-// static is what never changes while pods are placed: which hosts a pod may choose by cordon, readiness, taints,
-// selector, node affinity and volumes. Pods that ask for the same share it.
+// static is what does not depend on pods: which hosts a pod may choose by cordon, readiness, taints, selector, node
+// affinity and volumes. Pods that ask for the same share it.
 type static struct {
-	rules nodeRules
-	hosts []int32 // those that it may choose, ascending
-	soft  []int32 // untolerated PreferNoSchedule taints by taint set; nil: none anywhere
-	bears []bool  // by taint set: its hard taints are tolerated
+	rules  nodeRules
+	names  []string // hosts worth asking, by ID or name; nil: all
+	pinned bool     // names count
+	hosts  []int32  // those that it may choose, ascending
+	soft   []int32  // untolerated PreferNoSchedule taints by taint set
+	picky  bool     // soft has one that is not 0
+	bears  []bool   // by taint set: its hard taints are tolerated
+	demand int64    // size of all pods that have it
+	sign   uint64   // keys of hosts, xored: which set it is, in whatever order
 }
 
 type nodeRules struct {
@@ -22,27 +27,52 @@ type nodeRules struct {
 var unschedulable = Taint{Key: "node.kubernetes.io/unschedulable", Effect: NoSchedule}
 
 func (w *world) static(p *Pod) *static {
-	var k key
-	k.labels(p.Selector).terms(p.Required).tolerations(p.Tolerations).strings(p.Hosts)
-	if st := w.statics[k.s()]; st != nil {
-		return st
+	var d digest
+	d.labels(p.Selector)
+	d.terms(p.Required)
+	d.tolerations(p.Tolerations)
+	d.strings(p.Hosts)
+	for _, st := range w.statics[d] {
+		if st.rules.same(p) {
+			return st
+		}
 	}
 	st := &static{rules: nodeRules{p.Selector, p.Required, p.Tolerations, p.Hosts, tolerated(p.Tolerations, &unschedulable)}}
-	w.statics[k.s()] = st
+	st.names, st.pinned = p.namedHosts()
+	w.rules++
 	for i := range w.taintSets {
 		st.judge(w.taintSets[i])
 	}
-	if !slices.ContainsFunc(st.soft, func(n int32) bool { return n > 0 }) {
-		st.soft = nil
+	w.statics[d] = append(w.statics[d], st)
+	w.allStatics = append(w.allStatics, st)
+	if !st.pinned {
+		w.roaming = append(w.roaming, st)
+		for h := range w.id {
+			if w.refusesStatic(st, int32(h)) == fine {
+				st.hosts = append(st.hosts, int32(h))
+				st.sign ^= w.key[h]
+			}
+		}
+		return st
 	}
-	for _, h := range w.pinned(p) {
-		if w.refusesStatic(st, h) == "" {
-			st.hosts = append(st.hosts, h)
+	for _, n := range st.names {
+		w.pinned[n] = append(w.pinned[n], st)
+		if h, here := w.byID[n]; here {
+			w.judgeStatic(st, h)
+		}
+		for _, h := range w.byName[n] {
+			w.judgeStatic(st, h)
 		}
 	}
 	return st
 }
 
+func (r *nodeRules) same(p *Pod) bool {
+	return slices.Equal(r.selector, p.Selector) && slices.EqualFunc(r.required, p.Required, sameTerm) &&
+		slices.Equal(r.tolerations, p.Tolerations) && (r.volumes == nil) == (p.Hosts == nil) && slices.Equal(r.volumes, p.Hosts)
+}
+
+// judge looks at a new taint set, which must be the next one.
 func (st *static) judge(taints []Taint) {
 	bears, soft := true, int32(0)
 	for i := range taints {
@@ -50,6 +80,7 @@ func (st *static) judge(taints []Taint) {
 		case tolerated(st.rules.tolerations, t):
 		case t.Effect == PreferNoSchedule:
 			soft++
+			st.picky = true
 		default:
 			bears = false
 		}
@@ -57,28 +88,21 @@ func (st *static) judge(taints []Taint) {
 	st.bears, st.soft = append(st.bears, bears), append(st.soft, soft)
 }
 
-// pinned returns the hosts worth asking, ascending: those that volumes or field terms name (as for the pods of a daemon
-// set, where asking all would be quadratic), else all.
-func (w *world) pinned(p *Pod) []int32 {
-	named, some := p.namedHosts()
-	if !some {
-		all := make([]int32, len(w.hosts))
-		for i := range all {
-			all[i] = int32(i)
-		}
-		return all
+// judgeStatic notes whether the pod may choose host h.
+func (w *world) judgeStatic(st *static, h int32) {
+	at, had := slices.BinarySearch(st.hosts, h)
+	switch has := w.refusesStatic(st, h) == fine; {
+	case has && !had:
+		st.hosts = slices.Insert(st.hosts, at, h)
+		st.sign ^= w.key[h]
+	case had && !has:
+		st.hosts = slices.Delete(st.hosts, at, at+1)
+		st.sign ^= w.key[h]
 	}
-	var out []int32
-	for _, n := range named {
-		if h, ok := w.byID[n]; ok {
-			out = append(out, h)
-		}
-		out = append(out, w.byName[n]...)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }
 
+// namedHosts returns the hosts that volumes or field terms name, when they do (as for the pods of a daemon set, where
+// asking all would be quadratic).
 func (p *Pod) namedHosts() (names []string, some bool) {
 	if p.Hosts != nil {
 		return p.Hosts, true
@@ -93,36 +117,37 @@ func (p *Pod) namedHosts() (names []string, some bool) {
 	return names, len(p.Required) > 0
 }
 
-// refusesStatic says in kube-scheduler's words why host h can never take the pod, "" when it can. Volumes come after
-// resources in kube-scheduler's order and are judged by holds.
-func (w *world) refusesStatic(st *static, h int32) string {
-	if why := w.refusesNode(st, h); why != "" {
+// refusesStatic says why host h can never take the pod. Volumes come after resources in kube-scheduler's order.
+func (w *world) refusesStatic(st *static, h int32) refusal {
+	if why := w.refusesNode(st, h); why != fine {
 		return why
 	}
 	if !w.holds(st, h) {
-		return reasonVolume
+		return noVolume
 	}
-	return ""
+	return fine
 }
 
-func (w *world) refusesNode(st *static, h int32) string {
+func (w *world) refusesNode(st *static, h int32) refusal {
 	switch {
+	case w.id[h] == "":
+		return nobody
 	case w.barred[h] != "":
-		return reasonNotReady + w.barred[h]
-	case w.hosts[h].Cordoned && !st.rules.cordoned:
-		return reasonCordoned
-	case !st.bears[w.taintSet[h]]:
-		return reasonTaint
+		return notReady
+	case w.view[h].Cordoned && !st.rules.cordoned:
+		return cordoned
+	case !st.bears[w.taints[h]]:
+		return tainted
 	case !w.chosen(&st.rules, h):
-		return reasonAffinity
+		return unchosen
 	}
-	return ""
+	return fine
 }
 
 // chosen says whether node selector and required node affinity accept host h.
 func (w *world) chosen(r *nodeRules, h int32) bool {
 	for i := range r.selector {
-		if value, has := w.labels[h][r.selector[i].Key]; !has || value != r.selector[i].Value {
+		if value, has := valueOf(w.view[h].Labels, r.selector[i].Key); !has || value != r.selector[i].Value {
 			return false
 		}
 	}
@@ -136,13 +161,16 @@ func (w *world) chosen(r *nodeRules, h int32) bool {
 
 // accepts says whether host h meets the whole term; an empty term accepts no host.
 func (w *world) accepts(t *Term, h int32) bool {
+	if w.id[h] == "" {
+		return false
+	}
 	for i := range t.Fields {
-		if !t.Fields[i].meets(w.hosts[h].Name, true) {
+		if !t.Fields[i].meets(w.view[h].Name, true) {
 			return false
 		}
 	}
 	for i := range t.Labels {
-		value, has := w.labels[h][t.Labels[i].Key]
+		value, has := valueOf(w.view[h].Labels, t.Labels[i].Key)
 		if !t.Labels[i].meets(value, has) {
 			return false
 		}
@@ -151,6 +179,28 @@ func (w *world) accepts(t *Term, h int32) bool {
 }
 
 func (w *world) holds(st *static, h int32) bool {
-	return st.rules.volumes == nil || slices.Contains(st.rules.volumes, w.hosts[h].ID) ||
-		slices.Contains(st.rules.volumes, w.hosts[h].Name)
+	return st.rules.volumes == nil || slices.Contains(st.rules.volumes, w.id[h]) || slices.Contains(st.rules.volumes, w.view[h].Name)
+}
+
+// judgeHost brings everything that is kept by host up to date with the new description of host h, which has no pods now
+// and had another name before.
+func (w *world) judgeHost(h int32, names ...string) {
+	w.rules++
+	for _, st := range w.roaming {
+		w.judgeStatic(st, h)
+	}
+	for _, n := range append(names, w.id[h], w.view[h].Name) {
+		for _, st := range w.pinned[n] {
+			w.judgeStatic(st, h)
+		}
+	}
+	for _, l := range w.allLikes {
+		w.judgeLikes(l, h)
+	}
+	for _, t := range w.inOrderTopologies {
+		w.locate(t, h)
+	}
+	for _, e := range w.allEligible {
+		w.admit(e, h)
+	}
 }

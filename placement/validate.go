@@ -25,7 +25,7 @@ func Validate(v View) error {
 	for i := range v.Pods {
 		p := &v.Pods[i]
 		uids = append(uids, p.UID)
-		if err := p.validate(); err != nil {
+		if err := firstError(p.UID, p.validate(), validLabels(p.Labels)); err != nil {
 			found = append(found, fmt.Errorf("pod %q: %w", p.UID, err))
 		}
 	}
@@ -99,15 +99,12 @@ func validLabels(ls []Label) error {
 	return nil
 }
 
+var errNoUID = errors.New("no UID")
+
+// validate judges what does not differ between pods with equal demands.
 func (p *Pod) validate() error {
-	if p.UID == "" {
-		return errors.New("no UID")
-	}
 	if err := p.Requests.validate(); err != nil {
 		return fmt.Errorf("requests: %w", err)
-	}
-	if err := validLabels(p.Labels); err != nil {
-		return err
 	}
 	if err := p.validNodeTerms(); err != nil {
 		return err
@@ -121,9 +118,16 @@ func (p *Pod) validate() error {
 		}
 	}
 	for _, h := range p.Ports {
-		if h.Port < 1 || h.Port > 65535 {
-			return fmt.Errorf("host port %d is not between 1 and 65535", h.Port)
+		if err := h.validate(); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func (h *HostPort) validate() error {
+	if h.Port < 1 || h.Port > 65535 {
+		return fmt.Errorf("host port %d is not between 1 and 65535", h.Port)
 	}
 	return nil
 }

@@ -336,13 +336,20 @@ func (j *judge) keptAway(p *Pod, h *Host) (why string) {
 func check(v View, p Plan) error {
 	j := newJudge(v)
 	answered := map[string]bool{}
+	if err := j.departures(v, p); err != nil {
+		return err
+	}
 	for _, b := range p.Binds {
 		pod := j.pod(b.Pod)
 		if pod == nil || pod.Host != "" || answered[b.Pod] {
 			return fmt.Errorf("bind of %s: not a pod to place", b.Pod)
 		}
 		answered[b.Pod] = true
-		for _, id := range append([]string{b.Host}, b.Others...) {
+		others := b.Others
+		if len(p.Moves) > 0 {
+			others = nil // a later move may have filled them
+		}
+		for _, id := range append([]string{b.Host}, others...) {
 			h := j.host(id)
 			if h == nil {
 				return fmt.Errorf("pod %s on unknown host %s", b.Pod, id)
@@ -356,6 +363,13 @@ func check(v View, p Plan) error {
 		}
 		pod.Host = b.Host
 	}
+	reserved := map[string]bool{}
+	for i := range j.pods {
+		reserved[j.pods[i].Nominated] = j.pods[i].Host == ""
+	}
+	for _, x := range p.Preemptions {
+		reserved[x.Host] = true
+	}
 	for _, w := range p.Pending {
 		pod := j.pod(w.Pod)
 		if pod == nil || pod.Host != "" || answered[w.Pod] {
@@ -365,7 +379,7 @@ func check(v View, p Plan) error {
 		counts := map[string]int{}
 		for i := range j.hosts {
 			why := j.refuses(pod, &j.hosts[i])
-			if why == nil {
+			if why == nil && !reserved[j.hosts[i].ID] {
 				return fmt.Errorf("pod %s is pending but fits on %s", w.Pod, j.hosts[i].ID)
 			}
 			for _, t := range why {
@@ -379,13 +393,59 @@ func check(v View, p Plan) error {
 		sort.Slice(want, func(a, b int) bool {
 			return want[a].Hosts > want[b].Hosts || want[a].Hosts == want[b].Hosts && want[a].Text < want[b].Text
 		})
-		if !slices.Equal(want, w.Reasons) || w.Hosts != len(j.hosts) {
+		if !slices.Equal(want, w.Reasons) && len(reserved) == 0 || w.Hosts != len(j.hosts) {
 			return fmt.Errorf("pod %s: reasons %v, want %v", w.Pod, w.Reasons, want)
 		}
 	}
 	for i := range v.Pods {
-		if q := &v.Pods[i]; q.Host == "" && !q.Leaving && !answered[q.UID] {
+		if q := &v.Pods[i]; q.Host == "" && !q.Leaving && !q.Gated && !answered[q.UID] {
 			return fmt.Errorf("pod %s has no answer", q.UID)
+		}
+	}
+	return nil
+}
+
+// departures checks who leaves or moves: victims have less priority than the pod they leave for and stay until the end;
+// moved pods fit where they go; no budget lets more go than it allows.
+func (j *judge) departures(v View, p Plan) error {
+	gone := map[string]bool{}
+	for _, x := range p.Preemptions {
+		pod := j.pod(x.Pod)
+		if pod == nil || pod.Host != "" || pod.NeverPreempts || len(x.Victims) == 0 {
+			return fmt.Errorf("preemption for %s", x.Pod)
+		}
+		for _, id := range x.Victims {
+			q := j.pod(id)
+			if q == nil || q.Host != x.Host || q.Priority >= pod.Priority || q.Leaving || gone[id] {
+				return fmt.Errorf("victim %s for %s", id, x.Pod)
+			}
+			gone[id] = true
+		}
+	}
+	for _, m := range p.Moves {
+		q := j.pod(m.Pod)
+		if q == nil || q.Host != m.From || q.Leaving || gone[m.Pod] || q.Owner == "" {
+			return fmt.Errorf("move of %s", m.Pod)
+		}
+		gone[m.Pod] = true
+		q.Host = ""
+		if why := j.refuses(q, j.host(m.To)); why != nil && m.For != "" {
+			return fmt.Errorf("move of %s to %s: %v", m.Pod, m.To, why)
+		}
+		if m.For == "" && !j.host(m.To).Joined {
+			return fmt.Errorf("move of %s to %s, which has not joined", m.Pod, m.To)
+		}
+		q.Host = m.To
+	}
+	for _, b := range v.Budgets {
+		left := b.Allowed
+		for i := range v.Pods {
+			if q := &v.Pods[i]; gone[q.UID] && selected(&Pod{Namespace: b.Namespace}, PodTerm{Match: b.Match, MatchNothing: b.MatchNothing}, q) {
+				left--
+			}
+		}
+		if left < 0 {
+			return fmt.Errorf("budget %s: %d too many", b.ID, -left)
 		}
 	}
 	return nil

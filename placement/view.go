@@ -121,6 +121,9 @@ type Pod struct {
 	Ports                []HostPort
 	Hosts                []string // hosts (IDs or names) where its volumes live; nil: anywhere; empty: nowhere
 	Host                 string   // claimed host ID, "" when unplaced
+	Nominated            string   // host ID that victims are leaving for this pod, "" when none
+	NeverPreempts        bool     // preemptionPolicy Never
+	Gated                bool     // has scheduling gates: is not decided on and not pending
 	Leaving              bool     // being deleted: holds what it has, counts for no spread, is never placed
 }
 
@@ -132,42 +135,39 @@ type Host struct {
 	Cordoned    bool
 	Allocatable Resources
 	NotReady    string // why it takes no new pods; "" when it does
+	Joined      bool   // is new: rebalancing may move pods to it
+}
+
+// Budget limits voluntary disruptions of the pods that it selects: preemption, repair and rebalancing together end at
+// most Allowed of them in one Plan.
+type Budget struct {
+	ID, Namespace string // ID names it in a Delta
+	Match         []Requirement
+	MatchNothing  bool // a nil selector
+	Allowed       int64
 }
 
 // View is everything that a decision depends on.
 type View struct {
-	Hosts []Host
-	Pods  []Pod // claimed ones and those to place
+	Hosts   []Host
+	Pods    []Pod // claimed ones and those to place
+	Budgets []Budget
 }
+
+// Rebalance says how eagerly pods move to hosts that joined.
+type Rebalance uint8
+
+const (
+	Off    Rebalance = iota // no pod moves because a host joined
+	Gentle                  // one pod a Plan and newcomer
+	Eager                   // as many as rendezvous would have given the newcomer, an eighth of them a Plan
+)
 
 // Options tune a decision; the zero value is the default.
 type Options struct {
-	Candidates int  // feasible hosts looked at per pod, by weighted rendezvous; 0: 8, at most 64
-	Pack       bool // fill hosts one after the other instead of spreading
-}
-
-// Bind gives a pod its host, in the order of decision. Others are the next candidates in order, for when the host declines.
-type Bind struct {
-	Pod, Host string // UID, host ID
-	Others    []string
-}
-
-// Reason counts hosts that refused a pod for one cause, in kube-scheduler's words ("Insufficient cpu"). A host that
-// lacks several resources is counted once for each.
-type Reason struct {
-	Text  string
-	Hosts int
-}
-
-// Pending is a pod that fits nowhere at the moment.
-type Pending struct {
-	Pod     string
-	Hosts   int      // looked at
-	Reasons []Reason // most hosts first, then by text
-}
-
-// Plan is the answer.
-type Plan struct {
-	Binds   []Bind
-	Pending []Pending
+	Candidates int       // feasible hosts looked at per pod, by weighted rendezvous; 0: 8, at most 64
+	Pack       bool      // fill hosts one after the other instead of spreading
+	Preempt    bool      // pods of lower priority may be told to leave for one that fits nowhere
+	Moves      int       // most running pods that one Plan moves to make room for such a pod; 0: none
+	Rebalance  Rebalance // of pods that run, when hosts join
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -103,9 +104,18 @@ func (l *lab) docker() *cobra.Command {
 	return cmd
 }
 
+// verdict is the exit status of a command that the user named and that said itself what was wrong.
+type verdict int
+
+func (v verdict) Error() string { return fmt.Sprintf("exit status %d", int(v)) }
+
 func attached(cmd *exec.Cmd) error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	return cmd.Run()
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return verdict(exit.ExitCode())
+	}
+	return err
 }
 
 func (l *lab) start() *cobra.Command {

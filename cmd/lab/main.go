@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 
 	"github.com/orpheus-mesh/orpheus/cmd/lab/bed"
@@ -23,9 +22,8 @@ func main() {
 	if err == nil {
 		return
 	}
-	// A command that ran on a host has already said what was wrong: hand on its verdict.
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() > 0 {
-		os.Exit(exit.ExitCode())
+	if v := verdict(0); errors.As(err, &v) {
+		os.Exit(int(v))
 	}
 	fmt.Fprintln(os.Stderr, "lab:", err)
 	os.Exit(1)

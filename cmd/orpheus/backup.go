@@ -98,7 +98,7 @@ stays as it is, what was deleted since stays deleted, and what is older than del
 		if err != nil {
 			return err
 		}
-		in := io.Reader(cmd.InOrStdin())
+		in := cmd.InOrStdin()
 		if args[0] != "-" {
 			f, err := os.Open(args[0])
 			if err != nil {

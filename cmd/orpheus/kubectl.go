@@ -1,12 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/tools/clientcmd"
 	kubecmd "k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
+	"k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/orpheus-mesh/orpheus/node"
 )
@@ -18,7 +22,7 @@ func kubectl() *cobra.Command {
 		Short:              "Upstream's kubectl, against this server unless KUBECONFIG says otherwise",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := ownKubeconfig(); err != nil {
+			if err := ownKubeconfig(cmd); err != nil {
 				return err
 			}
 			os.Args = append([]string{"kubectl"}, args...)
@@ -34,18 +38,25 @@ func kubectl() *cobra.Command {
 }
 
 // ownKubeconfig points kubectl at the kubeconfig that this server's daemon keeps, unless the user has one. Where no daemon
-// ran, kubectl's own default applies.
-func ownKubeconfig() error {
+// ran, kubectl's own default applies; where that is missing too, kubectl would complain of localhost:8080.
+func ownKubeconfig(cmd *cobra.Command) error {
 	if os.Getenv("KUBECONFIG") != "" {
 		return nil
 	}
-	dir := os.Getenv("ORPHEUS_RUN_DIR")
-	if dir == "" {
-		dir = node.Default().RunDir
-	}
+	dir, _ := cmd.Flags().GetString("run-dir")
 	path := node.Kubeconfig(dir)
-	if _, err := os.Stat(path); err != nil {
-		return nil
+	_, err := os.Stat(path)
+	if err == nil {
+		return os.Setenv("KUBECONFIG", path)
 	}
-	return os.Setenv("KUBECONFIG", path)
+	if _, absent := os.Stat(clientcmd.RecommendedHomeFile); absent != nil {
+		util.BehaviorOnFatal(func(message string, code int) {
+			fmt.Fprintln(os.Stderr, strings.TrimSpace(message))
+			if strings.Contains(message, "localhost:8080") {
+				fmt.Fprintf(os.Stderr, "No orpheus daemon keeps a kubeconfig here (%v): start it with `orpheus up`, or set KUBECONFIG.\n", err)
+			}
+			os.Exit(code)
+		})
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := root().ExecuteContext(ctx); err != nil {
+		if errors.Is(err, errMisfit) {
+			os.Exit(2)
+		}
 		if !errors.Is(err, errShown) {
 			fmt.Fprintln(os.Stderr, "error:", err)
 		}
@@ -23,8 +27,11 @@ func main() {
 	}
 }
 
-// errShown ends a command whose message the user has already seen.
-var errShown = errors.New("already shown")
+// errShown ends a command whose message the user has already seen. errMisfit does, too: something would not fit.
+var (
+	errShown  = errors.New("already shown")
+	errMisfit = errors.New("something would not fit")
+)
 
 func root() *cobra.Command {
 	cmd := &cobra.Command{
@@ -34,7 +41,29 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	settings(cmd)
-	cmd.AddCommand(up(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), lostAndFound(), backup(), restore(), secrets(), version())
+	settings(cmd.PersistentFlags())
+	cmd.AddCommand(up(), restore(), version())
+	for _, c := range []*cobra.Command{restart(), token(), members(), status(), kubeconfig(), kubectl(), image(), fence(), conflicts(), lostAndFound(), backup(), explain(), plan(), secrets()} {
+		c.PersistentPreRunE = settle // they speak to the daemon: where it is may be said in the file
+		cmd.AddCommand(c)
+	}
 	return cmd
+}
+
+// group is a command that only has others below it.
+func group(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
+	cmd.Args = cobra.NoArgs // else what is mistyped would print the help, as if all were well
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.AddCommand(below...)
+	return cmd
+}
+
+// exactly wants these arguments and, where they are missing, names them.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return fmt.Errorf("%d argument(s) given, want %s: %s", len(args), strings.Join(names, " "), cmd.UseLine())
+		}
+		return nil
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,7 +17,6 @@ import (
 )
 
 func token() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Tokens that let servers join"}
 	create := &cobra.Command{Use: "create", Short: "Print a token that lets one server join", Args: cobra.NoArgs}
 	ttl := create.Flags().Duration("ttl", time.Hour, "how long the token is good")
 	create.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -31,8 +29,7 @@ func token() *cobra.Command {
 		}
 		return err
 	}
-	cmd.AddCommand(create)
-	return cmd
+	return group(&cobra.Command{Use: "token", Short: "Tokens that let servers join"}, create)
 }
 
 func members() *cobra.Command {
@@ -128,7 +125,6 @@ func kubeconfig() *cobra.Command {
 }
 
 func image() *cobra.Command {
-	cmd := &cobra.Command{Use: "image", Short: "Images that every server of the mesh can run"}
 	ls := &cobra.Command{Use: "ls", Short: "List the images that the mesh knows", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			recs, err := daemon(cmd).Images(cmd.Context())
@@ -154,7 +150,7 @@ func image() *cobra.Command {
 			}
 			return printImages(cmd.OutOrStdout(), recs)
 		}}
-	add := &cobra.Command{Use: "add REF", Short: "Share an image that this server's engine already has", Args: cobra.ExactArgs(1),
+	add := &cobra.Command{Use: "add REF", Short: "Share an image that this server's engine already has", Args: exactly("REF"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rec, err := daemon(cmd).RememberImage(cmd.Context(), args[0])
 			if err != nil {
@@ -162,36 +158,7 @@ func image() *cobra.Command {
 			}
 			return printImages(cmd.OutOrStdout(), []control.Image{rec})
 		}}
-	cmd.AddCommand(ls, loadCmd, add, imageBuild())
-	return cmd
-}
-
-// imageBuild runs the engine's own command, so that every flag of `docker build` works, and shares the result.
-func imageBuild() *cobra.Command {
-	cmd := &cobra.Command{Use: "build -t REF [docker build flags] CONTEXT", Short: "Build an image with this server's engine and share it"}
-	tag := cmd.Flags().StringP("tag", "t", "", "reference of the image (required)")
-	docker := cmd.Flags().String("docker", node.Default().Docker, "address of Docker Engine")
-	cmd.FParseErrWhitelist.UnknownFlags = false
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if *tag == "" {
-			return fmt.Errorf("--tag: give the image a reference, for example -t todo:v1")
-		}
-		if v := os.Getenv("ORPHEUS_DOCKER"); v != "" && !cmd.Flags().Changed("docker") {
-			*docker = v
-		}
-		build := exec.CommandContext(cmd.Context(), "docker", append([]string{"-H", *docker, "build", "-t", *tag}, args...)...)
-		build.Env = append(os.Environ(), "DOCKER_BUILDKIT=0")
-		build.Stdin, build.Stdout, build.Stderr = os.Stdin, cmd.ErrOrStderr(), cmd.ErrOrStderr()
-		if err := build.Run(); err != nil {
-			return fmt.Errorf("build %s: %w", *tag, err)
-		}
-		rec, err := daemon(cmd).RememberImage(cmd.Context(), *tag)
-		if err != nil {
-			return err
-		}
-		return printImages(cmd.OutOrStdout(), []control.Image{rec})
-	}
-	return cmd
+	return group(&cobra.Command{Use: "image", Short: "Images that every server of the mesh can run"}, ls, loadCmd, add, imageBuild())
 }
 
 func printImages(w io.Writer, recs []control.Image) error {
@@ -203,7 +170,7 @@ func printImages(w io.Writer, recs []control.Image) error {
 }
 
 func fence() *cobra.Command {
-	cmd := &cobra.Command{Use: "fence NODE", Short: "Declare a dead server's pinned pods lost, so that they are replaced", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "fence NODE", Short: "Declare a dead server's pinned pods lost, so that they are replaced", Args: exactly("NODE"),
 		Long: `Declare that NODE will not come back with what it ran: its StatefulSet, DaemonSet, Job and bare pods, which are never
 replaced on mere absence, are replaced now. Should NODE return, it kills those pods before it does anything else. Data on
 its disks that is nowhere else stays there: a new pod starts with an empty node-local volume.`}
@@ -254,23 +221,24 @@ func printEdit(w io.Writer, what string, e control.Edit, full bool) {
 }
 
 func secrets() *cobra.Command {
-	cmd := &cobra.Command{Use: "secrets", Short: "Secrets at rest"}
-	cmd.AddCommand(&cobra.Command{Use: "rotate", Short: "Make a new encryption key and encrypt all Secrets anew", Args: cobra.NoArgs,
+	rotate := &cobra.Command{Use: "rotate", Short: "Make a new encryption key and encrypt all Secrets anew", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := daemon(cmd).RotateSecrets(cmd.Context())
 			if err == nil {
 				fmt.Fprintf(cmd.OutOrStdout(), "%d secret(s) encrypted with the new key\n", n)
 			}
 			return err
-		}})
-	return cmd
+		}}
+	return group(&cobra.Command{Use: "secrets", Short: "Secrets at rest"}, rotate)
 }
 
 func version() *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "orpheus %s, Kubernetes API %s\n", node.Version(), cliversion.Get().GitVersion)
-		}}
+		Run: func(cmd *cobra.Command, _ []string) { printVersion(cmd.OutOrStdout()) }}
+}
+
+func printVersion(w io.Writer) {
+	fmt.Fprintf(w, "orpheus %s, Kubernetes API %s\n", node.Version(), cliversion.Get().GitVersion)
 }
 
 func table(w io.Writer, header string, fill func(row func(...any))) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,15 +20,15 @@ import (
 // defaultFile is read where no --config names another; it need not exist.
 const defaultFile = "/etc/orpheus/config.yaml"
 
-// settings gives cmd the flags that every subcommand shares.
-func settings(cmd *cobra.Command) {
+// settings are the flags that every subcommand shares.
+func settings(f *pflag.FlagSet) {
 	d := node.Default()
-	cmd.PersistentFlags().String("config", "", "configuration file (default "+defaultFile+")")
-	cmd.PersistentFlags().String("run-dir", d.RunDir, "directory of the control socket")
-	cmd.PersistentFlags().String("data-dir", d.DataDir, "directory of the state that must survive")
+	f.String("config", "", "configuration file (default "+defaultFile+")")
+	f.String("run-dir", d.RunDir, "directory of the control socket")
+	f.String("data-dir", d.DataDir, "directory of the state that must survive")
 }
 
-// nodeFlags gives cmd the flags of a server.
+// nodeFlags are the flags of a server.
 func nodeFlags(f *pflag.FlagSet) {
 	d := node.Default()
 	f.String("name", d.Name, "node name")
@@ -51,81 +52,121 @@ func nodeFlags(f *pflag.FlagSet) {
 	f.Bool("debug", false, "log at debug level")
 }
 
-// load reads flags, ORPHEUS_* environment and the configuration file, in that order of strength. A key that means nothing
-// is an error that names it.
-func load(cmd *cobra.Command) (node.Config, error) {
-	v := viper.New()
-	v.SetEnvPrefix("ORPHEUS")
-	v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
-	v.AutomaticEnv()
-	if err := v.BindPFlags(cmd.Flags()); err != nil {
-		return node.Config{}, err
-	}
-	if err := readFile(v, cmd); err != nil {
-		return node.Config{}, err
-	}
-	if err := unknownEnvironment(cmd.Flags()); err != nil {
-		return node.Config{}, err
-	}
-	return node.Config{
-		Name: v.GetString("name"), DataDir: v.GetString("data-dir"), RunDir: v.GetString("run-dir"),
-		Region: v.GetString("region"), Zone: v.GetString("zone"), Docker: v.GetString("docker"),
-		Listen: v.GetString("listen"), Advertise: v.GetString("advertise"), API: v.GetString("api-listen"),
-		Streaming: v.GetString("streaming-listen"), HTTP: v.GetString("http-listen"), HTTPS: v.GetString("https-listen"),
-		PodCIDR: v.GetString("pod-cidr"), Services: v.GetString("service-cidr"), Domain: v.GetString("domain"),
-		MDNS: v.GetBool("mdns"), Backend: v.GetString("backend"), Reserved: v.GetStringSlice("reserved"),
-		Labels: v.GetStringSlice("label"), AccessLog: v.GetString("access-log"), Debug: v.GetBool("debug"),
-	}, nil
-}
-
-// configurable are the keys that a file or the environment may set: the flags of `up` but those of one call.
-func configurable(f *pflag.FlagSet) (keys []string) {
+// known are the keys that the file and the environment may set, whatever the command: flags of `up`, but those of one call.
+func known() (keys []string) {
+	f := pflag.NewFlagSet("known", pflag.ContinueOnError)
+	settings(f)
+	nodeFlags(f)
 	f.VisitAll(func(fl *pflag.Flag) {
-		if fl.Name != "config" && fl.Name != "help" && fl.Name != "join" {
+		if fl.Name != "config" {
 			keys = append(keys, fl.Name)
 		}
 	})
 	return keys
 }
 
-func readFile(v *viper.Viper, cmd *cobra.Command) error {
-	path := v.GetString("config")
-	optional := path == ""
-	if optional {
-		path = defaultFile
+func variable(key string) string {
+	return "ORPHEUS_" + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
+}
+
+// settle gives every flag of cmd that was not given the value of its ORPHEUS_ variable or, where there is none, that of the
+// configuration file. A key of the file that means nothing is an error that names it.
+func settle(cmd *cobra.Command, _ []string) error {
+	v, path, err := sources(cmd)
+	if err != nil {
+		return err
 	}
-	v.SetConfigFile(path)
-	v.SetConfigType("yaml")
-	if err := v.ReadInConfig(); err != nil {
-		if optional && errors.Is(err, fs.ErrNotExist) {
-			return nil
+	for _, key := range known() {
+		f := cmd.Flags().Lookup(key)
+		if f == nil || f.Changed || !v.IsSet(key) {
+			continue
 		}
-		return fmt.Errorf("configuration file %s: %w", path, err)
-	}
-	file := viper.New()
-	file.SetConfigFile(path)
-	file.SetConfigType("yaml")
-	if err := file.ReadInConfig(); err != nil {
-		return fmt.Errorf("configuration file %s: %w", path, err)
-	}
-	known := configurable(cmd.Flags())
-	for _, key := range file.AllKeys() {
-		if !slices.Contains(known, key) {
-			return fmt.Errorf("configuration file %s: unknown key %q; known keys are %s", path, key, strings.Join(known, ", "))
+		if err := set(f.Value, v.Get(key)); err != nil {
+			from := "configuration file " + path + ": " + key
+			if os.Getenv(variable(key)) != "" {
+				from = "environment: " + variable(key)
+			}
+			return fmt.Errorf("%s: %w", from, err)
 		}
 	}
 	return nil
 }
 
+// sources are the environment and, weaker, the file.
+func sources(cmd *cobra.Command) (v *viper.Viper, path string, err error) {
+	v = viper.New()
+	for _, key := range append(known(), "config") {
+		if err := v.BindEnv(key, variable(key)); err != nil {
+			return nil, "", err
+		}
+	}
+	named, _ := cmd.Flags().GetString("config")
+	path = cmp.Or(named, v.GetString("config"), defaultFile)
+	v.SetConfigFile(path)
+	v.SetConfigType("yaml")
+	err = v.ReadInConfig()
+	if path == defaultFile && errors.Is(err, fs.ErrNotExist) {
+		return v, path, nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("configuration file %s: %w", path, err)
+	}
+	for _, key := range v.AllKeys() {
+		if v.InConfig(key) && !slices.Contains(known(), key) {
+			return nil, "", fmt.Errorf("configuration file %s: unknown key %q; known keys are %s", path, key, strings.Join(known(), ", "))
+		}
+	}
+	return v, path, nil
+}
+
+// set has the flag read what a file or a variable says, so that nonsense is an error as it is on the command line.
+func set(flag pflag.Value, value any) error {
+	if _, isMap := value.(map[string]any); isMap {
+		return errors.New("a value or a list of them is wanted, not a map")
+	}
+	list, isList := value.([]any)
+	if !isList {
+		return flag.Set(fmt.Sprint(value))
+	}
+	many, takesList := flag.(pflag.SliceValue)
+	if !takesList {
+		return errors.New("one value is wanted, not a list")
+	}
+	var all []string
+	for _, one := range list {
+		all = append(all, fmt.Sprint(one))
+	}
+	return many.Replace(all)
+}
+
+// load reads flags, ORPHEUS_* environment and the configuration file, in that order of strength.
+func load(cmd *cobra.Command) (node.Config, error) {
+	if err := errors.Join(settle(cmd, nil), unknownEnvironment()); err != nil {
+		return node.Config{}, err
+	}
+	text := func(key string) string { s, _ := cmd.Flags().GetString(key); return s }
+	yes := func(key string) bool { b, _ := cmd.Flags().GetBool(key); return b }
+	list := func(key string) []string { l, _ := cmd.Flags().GetStringSlice(key); return l }
+	return node.Config{
+		Name: text("name"), DataDir: text("data-dir"), RunDir: text("run-dir"),
+		Region: text("region"), Zone: text("zone"), Docker: text("docker"),
+		Listen: text("listen"), Advertise: text("advertise"), API: text("api-listen"),
+		Streaming: text("streaming-listen"), HTTP: text("http-listen"), HTTPS: text("https-listen"),
+		PodCIDR: text("pod-cidr"), Services: text("service-cidr"), Domain: text("domain"),
+		MDNS: yes("mdns"), Backend: text("backend"), Reserved: list("reserved"),
+		Labels: list("label"), AccessLog: text("access-log"), Debug: yes("debug"),
+	}, nil
+}
+
 // unknownEnvironment refuses ORPHEUS_ variables that set nothing: a typing error there would go unnoticed.
-func unknownEnvironment(f *pflag.FlagSet) error {
-	known := map[string]bool{"ORPHEUS_CONFIG": true, "ORPHEUS_JOIN": true}
-	for _, key := range configurable(f) {
-		known["ORPHEUS_"+strings.ToUpper(strings.ReplaceAll(key, "-", "_"))] = true
+func unknownEnvironment() error {
+	variables := []string{"ORPHEUS_CONFIG", "ORPHEUS_JOIN"}
+	for _, key := range known() {
+		variables = append(variables, variable(key))
 	}
 	for _, e := range os.Environ() {
 		name, _, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, "ORPHEUS_") && !known[name] {
+		if strings.HasPrefix(name, "ORPHEUS_") && !slices.Contains(variables, name) {
 			return fmt.Errorf("environment: %s is no setting of orpheus; see `orpheus up --help`", name)
 		}
 	}
@@ -135,9 +176,6 @@ func unknownEnvironment(f *pflag.FlagSet) error {
 // daemon is the client of the daemon that the shared flags name.
 func daemon(cmd *cobra.Command) *control.Client {
 	dir, _ := cmd.Flags().GetString("run-dir")
-	if !cmd.Flags().Changed("run-dir") && os.Getenv("ORPHEUS_RUN_DIR") != "" {
-		dir = os.Getenv("ORPHEUS_RUN_DIR")
-	}
 	return control.Dial(node.Socket(dir))
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,6 +73,10 @@ func TestWhatMeansNothingIsNamed(t *testing.T) {
 		"key of the file":    {args: []string{"--config", file(t, "regoin: x\n")}, want: `unknown key "regoin"`},
 		"broken file":        {args: []string{"--config", file(t, "a: [")}, want: "configuration file"},
 		"file that is named": {args: []string{"--config", "/nowhere.yaml"}, want: "/nowhere.yaml"},
+		"kind of a value":    {args: []string{"--config", file(t, "mdns: perhaps\n")}, want: "mdns: "},
+		"list for one":       {args: []string{"--config", file(t, "region: [a, b]\n")}, want: "region: one value"},
+		"map for a list":     {args: []string{"--config", file(t, "label: {a: b}\n")}, want: "label: a value"},
+		"value of variable":  {env: "ORPHEUS_MDNS", want: "ORPHEUS_MDNS: "},
 		"variable":           {env: "ORPHEUS_REGOIN", want: "ORPHEUS_REGOIN"},
 		"flag":               {args: []string{"--regoin", "x"}, want: "--regoin"},
 	} {
@@ -84,6 +89,70 @@ func TestWhatMeansNothingIsNamed(t *testing.T) {
 				t.Errorf("got %v, want an error that names %s", err, test.want)
 			}
 		})
+	}
+}
+
+func TestAListOfTheEnvironmentReadsAsOnTheCommandLine(t *testing.T) {
+	t.Setenv("ORPHEUS_RESERVED", "cpu=1,memory=1Gi")
+	cfg, err := configure(t, "--label", "a=b,c=d", "--label", "e=f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(cfg.Reserved, []string{"cpu=1", "memory=1Gi"}) || !slices.Equal(cfg.Labels, []string{"a=b", "c=d", "e=f"}) {
+		t.Errorf("reserved %q, labels %q", cfg.Reserved, cfg.Labels)
+	}
+}
+
+// attempt runs a command that finds no daemon.
+func attempt(args ...string) (out string, err error) {
+	var b strings.Builder
+	cmd := root()
+	cmd.SetOut(&b)
+	cmd.SetErr(&b)
+	cmd.SetArgs(args)
+	err = cmd.Execute()
+	return b.String(), err
+}
+
+func TestCommandsLookForTheDaemonWhereTheFileSays(t *testing.T) {
+	path := file(t, "run-dir: /nowhere/at/all\n")
+	for _, args := range [][]string{{"status"}, {"token", "create"}, {"image", "ls"}, {"image", "add", "x:1"}} {
+		if _, err := attempt(append(args, "--config", path)...); err == nil || !strings.Contains(err.Error(), "/nowhere/at/all/") {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	if _, err := attempt("status", "--config", "/nowhere.yaml"); err == nil || !strings.Contains(err.Error(), "/nowhere.yaml") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+func TestWhatIsMistypedIsNamed(t *testing.T) {
+	for want, args := range map[string][]string{
+		`"creat"`:        {"token", "creat"},
+		`"lst"`:          {"image", "lst"},
+		`"rotat"`:        {"secrets", "rotat"},
+		"want NODE":      {"fence"},
+		"want REF":       {"image", "add", "a", "b"},
+		"--tag":          {"image", "build", "."},
+		"to build from":  {"image", "build", "-t", "x:1"},
+		"value is miss":  {"image", "build", ".", "--tag"},
+		"give 1s to 720": {"token", "create", "--ttl", "0s"},
+	} {
+		if _, err := attempt(args...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want an error that says %s", args, err, want)
+		}
+	}
+}
+
+func TestBuildPassesOnWhatIsDockers(t *testing.T) {
+	ours := func(name string) bool { return name == "run-dir" || name == "docker" }
+	b, err := parseBuild(strings.Fields("--no-cache -t a:1 --build-arg K=V --run-dir /r -f x/Dockerfile --tag=b:2 -tc:3 --docker=tcp://d:1 ctx"), ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := fmt.Sprint(b.refs, b.rest, b.own)
+	if want := "[a:1 b:2 c:3] [--no-cache --build-arg K=V -f x/Dockerfile ctx] map[docker:tcp://d:1 run-dir:/r]"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/viper"
 	"k8s.io/klog/v2"
 
 	"github.com/orpheus-mesh/orpheus/node"
+	"github.com/orpheus-mesh/orpheus/node/sockets"
 )
 
 // gcPercent trades a little CPU for memory: most of the daemon's heap is caches that live long.
@@ -23,12 +28,19 @@ func up() *cobra.Command {
 		Long: `Run this server's daemon in the foreground until SIGTERM or SIGINT. Pods keep running when it stops.
 
 The first call on a server makes a new mesh, or joins the one that --join TOKEN names (see "orpheus token create").
-Later calls need no token: the server knows its mesh.`,
+Later calls need no token: the server knows its mesh.
+
+SIGUSR2 restarts the daemon as "orpheus restart" does. Sockets for the ingress, the API and DNS may come from systemd (socket activation).`,
 		Args: cobra.NoArgs,
 	}
 	nodeFlags(cmd.Flags())
 	cmd.Flags().String("join", "", "token of the mesh to join, on the first call only")
+	check := cmd.Flags().Bool("check", false, "check the configuration, print the version and start nothing")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		kept, err := sockets.Inherit()
+		if err != nil {
+			return err
+		}
 		cfg, err := load(cmd)
 		if err != nil {
 			return err
@@ -36,14 +48,34 @@ Later calls need no token: the server knows its mesh.`,
 		if err := cfg.Validate(); err != nil {
 			return fmt.Errorf("configuration: %w", err)
 		}
+		if *check {
+			printVersion(cmd.OutOrStdout())
+			return nil
+		}
 		log := logger(cfg.Debug)
 		klog.SetSlogLogger(slog.New(quiet{log.With("room", "kubernetes").Handler()}))
 		if os.Getenv("GOGC") == "" {
 			debug.SetGCPercent(gcPercent)
 		}
-		return node.Run(cmd.Context(), cfg, joinToken(cmd), log)
+		return live(cmd.Context(), cfg, joinToken(cmd), kept, log)
 	}
 	return cmd
+}
+
+// live runs the daemon and, when another image is to follow, becomes that.
+func live(ctx context.Context, cfg node.Config, token string, kept *sockets.Keeper, log *slog.Logger) error {
+	next, err := ownProgram()
+	if err != nil {
+		return err
+	}
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR2)
+	err = node.Run(ctx, cfg, token, node.Succession{Sockets: kept, Check: next.check, Asked: asked}, log)
+	if !errors.Is(err, node.ErrSucceeded) {
+		return err
+	}
+	signal.Ignore(syscall.SIGUSR2) // outlives the exec: it must not kill an image that does not listen to it yet
+	return next.follow(kept)
 }
 
 func joinToken(cmd *cobra.Command) string {

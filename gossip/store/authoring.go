@@ -84,8 +84,8 @@ func (c *core) apply(now time.Time, e *entry, ev event, recs []*Record) {
 		if a.obj = last; last == nil {
 			a.obj = ev.write.Base // gossip brought our own delete back before the home's answer
 		}
-	} else if o := e.project(); o == nil || o.UID != recs[0].UID.String() {
-		a.obj = outlived(ev.write, recs[0]) // and the end of what was put here, too, or somebody's next life of the name
+	} else {
+		a.wrote = ev.write.outcome(recs[0])
 	}
 	c.emit(effect{answer: a})
 	c.publish(news)
@@ -116,18 +116,6 @@ func (c *core) publish(news []*Record) {
 	if len(news) > 0 && c.cfg.Class(news[0].Kind) != Local {
 		c.emit(effect{publish: news})
 	}
-}
-
-// outlived is what a put made of an object that somebody else has ended by the time that its home's answer is here: the put
-// was done, and its writer must not take it for undone.
-func outlived(w *Write, r *Record) *Object {
-	alone := entry{key: r.Key, lives: []*life{{uid: r.UID, key: r.Key, versions: []*Record{r}}}}
-	o := alone.project()
-	if o != nil && w.Base != nil {
-		o.Bodies[Status], o.Bodies[Observation] = w.Base.Bodies[Status], w.Base.Bodies[Observation]
-		o.Created = w.Base.Created
-	}
-	return o
 }
 
 // settled goes on with a write after its home spoke or stayed silent.

@@ -60,10 +60,12 @@ const (
 
 // Of readers.
 const (
-	maxLog      = 50_000   // events kept for List at a revision and for Subscribe from one
-	maxLogBytes = 64 << 20 // of bodies that only these events still hold
-	maxBuried   = 100_000  // UIDs remembered after their tombstone was purged
-	maxQueued   = 20_000   // events that a subscriber may lag behind
+	maxLog      = 50_000          // events kept for List at a revision and for Subscribe from one
+	maxLogBytes = 64 << 20        // of bodies that only these events still hold
+	maxLogAge   = 5 * time.Minute // after which they go; etcd, as Kubernetes runs it, forgets as fast
+	minLog      = 1000            // events kept whatever their age: in a quiet mesh a watch that was broken off goes on
+	maxBuried   = 100_000         // UIDs remembered after their tombstone was purged
+	maxQueued   = 20_000          // events that a subscriber may lag behind
 )
 
 // Of patience.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 var (
@@ -139,7 +140,7 @@ func options() *bolt.Options {
 func openError(path string, err error) error {
 	var errno syscall.Errno
 	switch {
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return fmt.Errorf("open %s: another process holds it: %w", path, err)
 	case errors.As(err, &errno):
 		return fmt.Errorf("open %s: %w", path, err)

@@ -99,7 +99,7 @@ func (b *batch) Changes() []Change {
 	return append(out, Change{Bucket: string(bucketMeta), Key: string(metaMarks), Value: b.marks.encode(nil)})
 }
 
-// Step, Begin and Committed are the three moves of a replica; the actions are valid until the next one.
+// Step takes one input in. With Begin and Committed it is one of the three moves of a replica; actions are valid until the next one.
 func (r *Replica) Step(now time.Time, in Input) []Action { return r.step(now, in.ev) }
 
 // Begin takes the gathered batch where none is under way; nil where there is nothing to write.

@@ -54,6 +54,40 @@ func TestHomeOutOfReach(t *testing.T) {
 	eventually(t, b, pod("x"), func(x *Object) bool { return x != nil && x.UID == o.UID })
 }
 
+// TestDeletedBeforeTheAnswer: the home accepts an update, somebody deletes the object there, and gossip brings the delete
+// to the writer before the home's answer. The update came about all the same: its writer is not told that nothing was there.
+func TestDeletedBeforeTheAnswer(t *testing.T) {
+	m := newMesh()
+	m.home = "a"
+	a := m.add(t, "a")
+	cfg := m.config("b", t.TempDir())
+	ask := cfg.Propose
+	var b *Store
+	cfg.Propose = func(ctx context.Context, home string, frame []byte) ([]byte, error) {
+		answer, err := ask(ctx, home, frame)
+		if o := get(a, pod("x")); o != nil && string(o.Bodies[Intent]) == "2" {
+			put(t, a, Write{Key: pod("x"), Base: o, Op: Delete})
+			eventually(t, b, pod("x"), func(o *Object) bool { return o == nil })
+		}
+		return answer, err
+	}
+	b = start(t, cfg)
+	m.mu.Lock()
+	m.nodes["b"] = b
+	m.mu.Unlock()
+	first := put(t, b, Write{Key: pod("x"), Body: []byte("1")})
+	o, err := b.Write(context.Background(), Write{Key: pod("x"), Base: first, Body: []byte("2"), Head: Head{DeletionTime: 7}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(o.Bodies[Intent]) != "2" || o.UID != first.UID || o.Head.DeletionTime != 7 || o.Rev <= first.Rev {
+		t.Fatalf("the writer got %+v", o)
+	}
+	if get(b, pod("x")) != nil {
+		t.Fatal("what was deleted is back")
+	}
+}
+
 // TestHomesAnswerIsLost: the home accepts and tells everybody, its answer alone gets lost. That is no conflict.
 func TestHomesAnswerIsLost(t *testing.T) {
 	m := newMesh()

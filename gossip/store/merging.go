@@ -161,12 +161,11 @@ func (c *core) postpone(r *Record) bool {
 }
 
 func (c *core) due(now time.Time) {
-	var news []*Record
 	for c.early.size() > 0 && !early(now, c.early.at(0).Stamp) {
 		r := c.early.at(0)
 		c.early = c.early.without(r)
-		if !c.outdated(r) && c.merge(now, r) {
-			news = append(news, r)
+		if !c.outdated(r) {
+			c.merge(now, r)
 		}
 	}
 }

@@ -126,6 +126,9 @@ func (r *replica) step(now time.Time, ev event) []Action {
 	if reason != nil {
 		r.refuse(r.cur, reason)
 	}
+	if ev.tick {
+		r.view.age(now)
+	}
 	r.cur.mark = r.cur.mark || ev.tick && r.marksNear()
 	return r.out
 }
@@ -257,6 +260,10 @@ func (r *replica) reply(a answer) {
 	}
 	if a.obj == nil && a.err == nil {
 		a.obj, _ = r.view.get(a.key)
+		if a.wrote != nil && (a.obj == nil || a.obj.UID != a.wrote.UID) {
+			a.wrote.Rev = r.view.now()
+			a.obj = a.wrote
+		}
 	}
 	if a.obj != nil && a.obj.Rev == 0 { // never shown: it was ended before
 		shown := *a.obj

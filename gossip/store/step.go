@@ -56,6 +56,7 @@ type shown struct {
 type answer struct {
 	id      uint64
 	obj     *Object // nil: whatever the view shows
+	wrote   *Object // of a Put: its outcome, in case that a delete is there already when it is answered
 	key     Key
 	err     error
 	verdict verdict

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // view is what readers see: immutable objects in one ordered tree per kind, the log of the latest changes, and the
@@ -16,7 +17,8 @@ type view struct {
 	kinds  map[string]*node[*Object]
 	log    []Event // from first on, the oldest first
 	first  int
-	held   int // bytes, by weigh
+	held   int   // bytes, by weigh
+	eras   []era // what the revision was, at times at least a step apart, the oldest first
 	subs   map[string][]*Subscription
 	dead   map[UID]struct{}
 	buried []UID
@@ -99,11 +101,43 @@ func (v *view) append(ev Event) {
 	v.log = append(v.log, ev)
 	v.held += ev.weigh()
 	for len(v.log)-v.first > maxLog || v.held > maxLogBytes && len(v.log)-v.first > 1 {
-		oldest := &v.log[v.first]
-		v.oldest, v.held = oldest.Rev, v.held-oldest.weigh()
-		*oldest = Event{}
-		v.first++
+		v.forget()
 	}
+	v.compact()
+}
+
+// era is a moment in the view's life.
+type era struct {
+	at  time.Time
+	rev Revision
+}
+
+// age lets go of events that are older than maxLogAge, but for the latest minLog. It is called now and then; events live on until then,
+// and for up to a tenth longer.
+func (v *view) age(now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if n := len(v.eras); n == 0 || now.Sub(v.eras[n-1].at).Abs() >= maxLogAge/10 {
+		v.eras = append(v.eras, era{now, v.rev})
+	}
+	for len(v.eras) > 0 && now.Sub(v.eras[0].at).Abs() >= maxLogAge { // a clock that was set back must not keep them for ever
+		for len(v.log)-v.first > minLog && v.log[v.first].Rev <= v.eras[0].rev {
+			v.forget()
+		}
+		v.eras = v.eras[1:]
+	}
+	v.compact()
+}
+
+// forget drops the oldest event.
+func (v *view) forget() {
+	oldest := &v.log[v.first]
+	v.oldest, v.held = oldest.Rev, v.held-oldest.weigh()
+	*oldest = Event{}
+	v.first++
+}
+
+func (v *view) compact() {
 	if v.first > len(v.log)/2 && v.first > 1024 {
 		v.log, v.first = slices.Delete(v.log, 0, v.first), 0
 	}
@@ -173,6 +207,12 @@ func (v *view) get(k Key) (*Object, Revision) {
 	defer v.mu.RUnlock()
 	o, _ := v.kinds[k.Kind].get(&Object{Key: k})
 	return o, v.rev
+}
+
+func (v *view) now() Revision {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.rev
 }
 
 // state is a kind's tree as it was at a revision.

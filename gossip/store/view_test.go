@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -127,6 +128,50 @@ func TestLogForgets(t *testing.T) {
 	if evs := v.since(Selector{Kind: "core/pods"}, 10+100); len(evs) != maxLog || evs[0].Rev != 111 {
 		t.Fatalf("%d events", len(evs))
 	}
+}
+
+// TestLogIsBoundedInTime: what changed an hour ago must not be remembered for an hour; what changed just now must be, and in a quiet
+// mesh the last changes are, however old.
+func TestLogIsBoundedInTime(t *testing.T) {
+	v := newView(10)
+	n := uint64(0)
+	show := func(times int) {
+		for range times {
+			n++
+			v.show(&shown{key: pod("x"), obj: &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", n}}}})
+		}
+	}
+	kept := func(want int) {
+		t.Helper()
+		if got := len(v.since(Selector{Kind: "core/pods"}, v.oldest)); got != want || len(v.log)-v.first != want {
+			t.Fatalf("%d events, want %d", got, want)
+		}
+	}
+	now := time.Unix(1e9, 0)
+	pass := func(d time.Duration) {
+		for end := now.Add(d); now.Before(end); now = now.Add(tickEvery) {
+			v.age(now)
+		}
+	}
+	pass(time.Minute)
+	show(3 * minLog)
+	pass(maxLogAge / 2)
+	show(minLog + 1)
+	kept(4*minLog + 1)
+	pass(maxLogAge * 7 / 10)
+	kept(minLog + 1)
+	pass(2 * maxLogAge)
+	kept(minLog)
+	if err := v.holds(v.oldest - 1); err == nil {
+		t.Fatal("a forgotten revision passes")
+	}
+	if len(v.log) > 3*minLog || len(v.eras) > 11 {
+		t.Errorf("room for %d events and %d moments", len(v.log), len(v.eras))
+	}
+	now = now.Add(-24 * time.Hour) // somebody set the clock
+	show(minLog)
+	pass(2 * maxLogAge)
+	kept(minLog)
 }
 
 // TestLogIsBoundedInBytes: a large object that is written all the time must not fill the memory with what it was.

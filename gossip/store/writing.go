@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Write applies one change and returns the view afterwards, for a Delete the last one before. It returns once the change
-// is on disk here, and at the home where another node serialises the object. ErrConflict, ErrExists, ErrGone: nothing was
+// Write applies one change and returns the view afterwards, for a Delete the last one before; a Put that somebody's delete
+// followed before it was answered returns what it made. It returns once the change is on disk here, and at the home where another node serialises the object. ErrConflict, ErrExists, ErrGone: nothing was
 // changed and Get shows why. ErrReadOnly, and an ended ctx: the change may still come about.
 func (s *Store) Write(ctx context.Context, w Write) (*Object, error) {
 	ev, err := s.admit(&w)
@@ -16,13 +16,24 @@ func (s *Store) Write(ctx context.Context, w Write) (*Object, error) {
 		return nil, fmt.Errorf("%s %s: %w", w.Op, w.Key, err)
 	}
 	r, err := s.ask(ctx, ev)
-	if err == nil && r.Object == nil {
-		err = ErrGone // deleted at the same moment
-	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", w.Op, w.Key, err)
 	}
 	return r.Object, nil
+}
+
+// outcome is what a put made of its base, by itself.
+func (w *Write) outcome(r *Record) *Object {
+	o := Object{Root: r.Root}
+	if w.Base != nil {
+		o = *w.Base
+	}
+	o.Key, o.UID = w.Key, r.UID.String()
+	o.Bodies[w.Part] = w.Body
+	if w.Part == Intent {
+		o.Human, o.Author, o.Head = r.Human, r.Dot.Actor, r.head.public()
+	}
+	return &o
 }
 
 // admit makes a write an input, or refuses what needs no look at the store.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,7 +23,26 @@ type Config struct {
 	Domain     string           // "": cluster.local; names in it are never asked of others, even before the first Set
 	ResolvConf string           // the host's, for its name servers; "": /etc/resolv.conf
 	Upstreams  []netip.AddrPort // in place of ResolvConf's
+	ZoneWait   time.Duration    // how long a question that may be the mesh's waits for the first Set; 0: 3 s
+	Sockets    Sockets          // nil: the host's
 	Log        *slog.Logger
+}
+
+// Sockets opens what the server listens on, as *net.ListenConfig does, or gives what is open already.
+type Sockets interface {
+	Listen(ctx context.Context, lc *net.ListenConfig, network, address string) (net.Listener, error)
+	ListenPacket(ctx context.Context, lc *net.ListenConfig, network, address string) (net.PacketConn, error)
+}
+
+// host opens new ones.
+type host struct{}
+
+func (host) Listen(ctx context.Context, lc *net.ListenConfig, network, address string) (net.Listener, error) {
+	return lc.Listen(ctx, network, address)
+}
+
+func (host) ListenPacket(ctx context.Context, lc *net.ListenConfig, network, address string) (net.PacketConn, error) {
+	return lc.ListenPacket(ctx, network, address)
 }
 
 // Server answers on one address by UDP and TCP.
@@ -30,6 +50,8 @@ type Server struct {
 	cfg     Config
 	log     *slog.Logger
 	zone    atomic.Pointer[Zone]
+	first   chan struct{} // closed by the first Set
+	once    sync.Once
 	forward *forwarder
 	cache   *cache
 	busy    atomic.Int64
@@ -37,13 +59,16 @@ type Server struct {
 	bound   atomic.Pointer[netip.AddrPort]
 }
 
+// Default is where pods ask.
+var Default = netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 1, 1}), 53)
+
 // maxBusy bounds the questions that are in work; more are dropped, and their clients ask again.
 const maxBusy = 4096
 
 // New makes a server. It starts nothing.
 func New(cfg Config) *Server {
 	if !cfg.Listen.IsValid() {
-		cfg.Listen = netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 1, 1}), 53)
+		cfg.Listen = Default
 	}
 	if cfg.Domain == "" {
 		cfg.Domain = "cluster.local"
@@ -51,15 +76,25 @@ func New(cfg Config) *Server {
 	if cfg.ResolvConf == "" {
 		cfg.ResolvConf = "/etc/resolv.conf"
 	}
+	if cfg.ZoneWait <= 0 {
+		cfg.ZoneWait = 3 * time.Second // clients ask again after 5
+	}
+	if cfg.Sockets == nil {
+		cfg.Sockets = host{}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Domain = dns.CanonicalName(cfg.Domain)
-	return &Server{cfg: cfg, log: cfg.Log, forward: newForwarder(cfg), cache: newCache(), ready: make(chan struct{})}
+	return &Server{cfg: cfg, log: cfg.Log, forward: newForwarder(cfg), cache: newCache(),
+		first: make(chan struct{}), ready: make(chan struct{})}
 }
 
 // Set swaps the zone. Questions in work finish with the old one.
-func (s *Server) Set(z *Zone) { s.zone.Store(z) }
+func (s *Server) Set(z *Zone) {
+	s.zone.Store(z)
+	s.once.Do(func() { close(s.first) })
+}
 
 // Ready is closed once the server answers.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
@@ -74,14 +109,14 @@ func (s *Server) Addr() netip.AddrPort {
 
 // Run answers until ctx ends. The address may be given to the host later: the sockets are bound regardless.
 func (s *Server) Run(ctx context.Context) error {
-	sockets := net.ListenConfig{Control: early}
-	udp, err := sockets.ListenPacket(ctx, "udp4", s.cfg.Listen.String())
+	lc := &net.ListenConfig{Control: early}
+	udp, err := s.cfg.Sockets.ListenPacket(ctx, lc, "udp4", s.cfg.Listen.String())
 	if err != nil {
 		return fmt.Errorf("answer names on %s: %w", s.cfg.Listen, err)
 	}
 	defer udp.Close()
 	bound := udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	tcp, err := sockets.Listen(ctx, "tcp4", bound.String())
+	tcp, err := s.cfg.Sockets.Listen(ctx, lc, "tcp4", bound.String())
 	if err != nil {
 		return fmt.Errorf("answer names on %s: %w", bound, err)
 	}
@@ -127,6 +162,9 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+// waiting is the bytes of questions that may wait in the kernel: some thousand, while the daemon restarts.
+const waiting = 2 << 20
+
 // early lets a socket be bound before the host has the address, and beside that of a former process which is ending.
 func early(_, _ string, c syscall.RawConn) error {
 	var err error
@@ -134,6 +172,7 @@ func early(_, _ string, c syscall.RawConn) error {
 		err = errors.Join(
 			unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1),
 			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, waiting) // less holds less
 	})
 	return errors.Join(ctl, err)
 }
@@ -159,7 +198,7 @@ func (s *Server) reply(ctx context.Context, m *dns.Msg, network string) *dns.Msg
 		return reply.SetRcode(m, dns.RcodeNotImplemented)
 	}
 	name := dns.CanonicalName(m.Question[0].Name)
-	z := s.zone.Load()
+	z := s.zoneFor(ctx, name)
 	if z == nil && dns.IsSubDomain(s.cfg.Domain, name) {
 		return reply.SetRcode(m, dns.RcodeServerFailure) // nothing is known yet: that is not "no such name"
 	}
@@ -170,6 +209,22 @@ func (s *Server) reply(ctx context.Context, m *dns.Msg, network string) *dns.Msg
 		s.followAlias(ctx, reply, m, foreign, network)
 	}
 	return reply
+}
+
+// zoneFor is the present zone. Before the first one, a question that may be the mesh's waits for it: a daemon that has just
+// begun need not fail the lookups of pods that have run all along.
+func (s *Server) zoneFor(ctx context.Context, name string) *Zone {
+	if z := s.zone.Load(); z != nil || !dns.IsSubDomain(s.cfg.Domain, name) && !dns.IsSubDomain("in-addr.arpa.", name) {
+		return z
+	}
+	t := time.NewTimer(s.cfg.ZoneWait)
+	defer t.Stop()
+	select {
+	case <-s.first:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return s.zone.Load()
 }
 
 // elsewhere passes a question on, unless its answer is remembered.

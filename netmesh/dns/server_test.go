@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,25 +18,31 @@ import (
 	"go.uber.org/goleak"
 )
 
+// start runs a server on a port of the kernel's choice for UDP, which somebody's TCP connection may hold: then on another one.
 func start(t *testing.T, cfg Config) *Server {
 	t.Helper()
 	cfg.Listen = netip.MustParseAddrPort("127.0.0.1:0")
-	s := New(cfg)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	select {
-	case <-s.Ready():
-	case err := <-done:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
+	for tries := 1; ; tries++ {
+		s := New(cfg)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		select {
+		case <-s.Ready():
+			t.Cleanup(func() {
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			})
+			return s
+		case err := <-done:
+			cancel()
+			if tries == 20 || !errors.Is(err, syscall.EADDRINUSE) {
+				t.Fatal(err)
+			}
 		}
-	})
-	return s
+	}
 }
 
 func question(t *testing.T, s *Server, network, name string, qtype uint16, size uint16) *dns.Msg {
@@ -84,7 +92,7 @@ func says(ip string) func(*dns.Msg) *dns.Msg {
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestServerAnswersByUDPAndTCP(t *testing.T) {
-	s := start(t, Config{Upstreams: []netip.AddrPort{}})
+	s := start(t, Config{Upstreams: []netip.AddrPort{}, ZoneWait: time.Millisecond})
 	if r := question(t, s, "udp", "cart.shop.svc.cluster.local.", dns.TypeA, 0); r.Rcode != dns.RcodeServerFailure {
 		t.Errorf("before the first zone: %s, want SERVFAIL and not a lie", dns.RcodeToString[r.Rcode])
 	}
@@ -97,6 +105,104 @@ func TestServerAnswersByUDPAndTCP(t *testing.T) {
 	s.Set(NewZone("cluster.local", nil, nil))
 	if got := text(question(t, s, "udp", "cart.shop.svc.cluster.local.", dns.TypeA, 0)); got != "NXDOMAIN " {
 		t.Errorf("after the service was removed: %s", got)
+	}
+}
+
+func TestQuestionsWaitForTheFirstZone(t *testing.T) {
+	up, _ := world(t, says("192.0.2.7"))
+	s := start(t, Config{Upstreams: []netip.AddrPort{up}, ZoneWait: time.Hour})
+	answers := make(chan string, 2)
+	for _, name := range []string{"cart.shop.svc.cluster.local.", "www.example.com."} {
+		go func() {
+			m := new(dns.Msg).SetQuestion(name, dns.TypeA)
+			r, _, err := (&dns.Client{Timeout: 6 * time.Second}).Exchange(m, s.Addr().String())
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			answers <- text(r)
+		}()
+	}
+	if got := <-answers; got != "NOERROR A 192.0.2.7" {
+		t.Errorf("first of all a foreign name should be answered, got %s", got)
+	}
+	s.Set(sampleZone())
+	if got := <-answers; got != "NOERROR A 10.96.3.4" {
+		t.Errorf("after the first zone: %s", got)
+	}
+}
+
+// held gives the same sockets again and again, as the daemon's next image gets those of its last.
+type held struct {
+	udp net.PacketConn
+	tcp net.Listener
+}
+
+func (h held) Listen(context.Context, *net.ListenConfig, string, string) (net.Listener, error) {
+	f, err := h.tcp.(*net.TCPListener).File()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return net.FileListener(f)
+}
+
+func (h held) ListenPacket(context.Context, *net.ListenConfig, string, string) (net.PacketConn, error) {
+	f, err := h.udp.(*net.UDPConn).File()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return net.FilePacketConn(f)
+}
+
+func TestQuestionsWaitForTheNextServer(t *testing.T) {
+	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	tcp, err := net.Listen("tcp4", udp.LocalAddr().String())
+	if err != nil {
+		t.Skip(err) // somebody else has that port
+	}
+	defer tcp.Close()
+	for range 3 {
+		answers := make(chan string, 2)
+		for _, network := range []string{"udp", "tcp"} { // nobody answers yet
+			c, err := net.Dial(network, udp.LocalAddr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			conn := &dns.Conn{Conn: c}
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			if err := conn.WriteMsg(new(dns.Msg).SetQuestion("cart.shop.svc.cluster.local.", dns.TypeA)); err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				r, err := conn.ReadMsg()
+				if err != nil {
+					answers <- err.Error()
+					return
+				}
+				answers <- text(r)
+			}()
+		}
+		s := New(Config{Listen: netip.MustParseAddrPort(udp.LocalAddr().String()), Sockets: held{udp, tcp}})
+		s.Set(sampleZone())
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		for range 2 {
+			if got := <-answers; got != "NOERROR A 10.96.3.4" {
+				t.Errorf("a question that waited: %s", got)
+			}
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -175,7 +281,7 @@ func TestWaitingQuestionsAreBounded(t *testing.T) {
 	for range inFlight {
 		f.slots <- struct{}{}
 	}
-	if _, err := f.ask(context.Background(), new(dns.Msg).SetQuestion("x.", dns.TypeA), "udp"); err != errBusy {
+	if _, err := f.ask(context.Background(), new(dns.Msg).SetQuestion("x.", dns.TypeA), "udp"); !errors.Is(err, errBusy) {
 		t.Errorf("one question more than allowed: %v, want %v", err, errBusy)
 	}
 }

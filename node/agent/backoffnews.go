@@ -18,11 +18,11 @@ func (w *worker) tellBackOff(pod *v1.Pod, before, now *v1.PodStatus) {
 			was[c.Name] = waitsFor(c)
 		}
 		for _, c := range lists[1] {
-			switch reason := waitsFor(c); {
-			case reason == was[c.Name]:
-			case reason == reasonCrashLoop:
+			switch waitsFor(c) {
+			case was[c.Name]:
+			case reasonCrashLoop:
 				w.warn(pod, c.Name, events.BackOffStartContainer, fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)", c.Name, pod.Name, pod.Namespace, pod.UID))
-			case reason == reasonImageBackOff:
+			case reasonImageBackOff:
 				w.tellNormal(pod, c.Name, events.BackOffPullImage, c.State.Waiting.Message)
 			}
 		}

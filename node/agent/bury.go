@@ -101,12 +101,20 @@ func (w *worker) erase(ctx context.Context, pod *v1.Pod) (done bool, next time.T
 	now := int64(0)
 	err := w.a.cfg.API.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &w.uid}})
-	switch {
-	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err):
+	if apierrors.IsConflict(err) && w.replaced(ctx, pod) {
+		err = nil
+	}
+	if err == nil || apierrors.IsNotFound(err) {
 		w.erased = true
 		return false, time.Now().Add(relist)
-	default:
-		w.a.cfg.Log.Warn("pod not deleted", "pod", podName(pod), "error", err)
-		return false, time.Now().Add(troubleFirst)
 	}
+	w.a.cfg.Log.Warn("pod not deleted", "pod", podName(pod), "error", err)
+	return false, time.Now().Add(troubleFirst)
+}
+
+// replaced tells that the name is another object's now, or nobody's. A refused deletion alone does not say so: somebody may
+// only have written the pod at the same moment.
+func (w *worker) replaced(ctx context.Context, pod *v1.Pod) bool {
+	now, err := w.a.cfg.API.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+	return apierrors.IsNotFound(err) || err == nil && now.UID != w.uid
 }

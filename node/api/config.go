@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"errors"
@@ -19,11 +20,12 @@ import (
 // Config is what a Server needs. Fields without a default are required.
 type Config struct {
 	Store     replica.Store
-	Keys      gossip.Keys  // the CA and the keys of Secrets at rest
-	Node      string       // this node's Kubernetes name
-	Advertise netip.Addr   // where peers and pods reach this API server
-	Listen    string       // default ":6443"
-	Listener  net.Listener // instead of Listen, where set
+	Keys      gossip.Keys                                                              // the CA and the keys of Secrets at rest
+	Node      string                                                                   // this node's Kubernetes name
+	Advertise netip.Addr                                                               // where peers and pods reach this API server
+	Listen    string                                                                   // default ":6443"
+	Listener  net.Listener                                                             // instead of Listen, where set
+	Open      func(ctx context.Context, network, address string) (net.Listener, error) // opens Listen; nil: the host's
 
 	Services  netip.Prefix      // default 10.96.0.0/16; its first address is the API's own
 	NodePorts utilnet.PortRange // default 30000-32767
@@ -38,6 +40,10 @@ type Config struct {
 
 	TokenKey  *ecdsa.PrivateKey                  // signs ServiceAccount tokens here; see LoadTokenKey
 	TokenKeys func() map[string]crypto.PublicKey // of all nodes, by KeyID; called per request, must not block
+
+	// AskIssuer carries a question to the node that signs with a key, to its ReviewToken, and brings the answer back; nil: a token is
+	// judged by what is known here. Called per request, for at most 3 s.
+	AskIssuer func(ctx context.Context, keyID string, question []byte) ([]byte, error)
 
 	Log *slog.Logger
 }
@@ -55,6 +61,9 @@ func (c *Config) complete() error {
 	if c.Domain == "" {
 		c.Domain = "cluster.local"
 	}
+	if c.Open == nil {
+		c.Open = new(net.ListenConfig).Listen
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -71,7 +80,7 @@ func (c *Config) complete() error {
 		}
 	}
 	if !c.Services.Addr().Is4() || c.Services.Bits() > 24 {
-		errs = append(errs, fmt.Errorf("Services: %s is not usable: give an IPv4 network of /24 or larger", c.Services))
+		errs = append(errs, fmt.Errorf("the Services network %s is not usable: give an IPv4 network of /24 or larger", c.Services))
 	}
 	return errors.Join(errs...)
 }

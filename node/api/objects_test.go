@@ -22,16 +22,16 @@ import (
 	"github.com/orpheus-mesh/orpheus/node/api/internal/memory"
 )
 
-// eventually asks until the answer is yes, for at most ten seconds.
+// eventually asks until the answer is yes, for at most half a minute.
 func eventually(t *testing.T, what string, ask func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(10 * time.Second); !ask(); {
+	for deadline := time.After(30 * time.Second); !ask(); {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not after 10 s: %s", what)
+			t.Fatalf("not after 30 s: %s", what)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/registry/generic"
@@ -56,6 +57,7 @@ type Server struct {
 	loop      *loopback
 	streams   *streams
 	bindings  *bindings
+	tokens    authenticator.Token // by what is known here
 	generic   *genericapiserver.GenericAPIServer
 	secure    *genericapiserver.SecureServingInfo
 	client    *kubernetes.Clientset
@@ -261,7 +263,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ln := s.cfg.Listener
 	if ln == nil {
 		var err error
-		if ln, err = net.Listen("tcp", s.cfg.Listen); err != nil {
+		if ln, err = s.cfg.Open(ctx, "tcp", s.cfg.Listen); err != nil {
 			return fmt.Errorf("serve the API: %w", err)
 		}
 	}

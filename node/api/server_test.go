@@ -104,11 +104,18 @@ func testConfig(t *testing.T, st replica.Store) (Config, *sky) {
 	}, air
 }
 
-// start runs a server until the test ends.
+// start runs a server until the test ends, and waits for the objects that each server makes: it is ready before where it is slow.
 func start(t *testing.T, st replica.Store) *world {
 	t.Helper()
 	cfg, air := testConfig(t, st)
-	return startWith(t, cfg, air)
+	w := startWith(t, cfg, air)
+	c := w.admin(t)
+	eventually(t, "the first objects are there", func() bool {
+		_, namespace := c.CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{})
+		_, slice := c.DiscoveryV1().EndpointSlices("default").Get(t.Context(), "kubernetes", metav1.GetOptions{})
+		return namespace == nil && slice == nil
+	})
+	return w
 }
 
 func startWith(t *testing.T, cfg Config, air *sky) *world {

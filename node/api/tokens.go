@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
@@ -127,8 +129,15 @@ func (b *bindings) get(ctx context.Context, resource, namespace, name string, ou
 		return errors.New("the server is still starting")
 	}
 	obj, err := (*from)[resource].Get(genericapirequest.WithNamespace(ctx, namespace), name, &metav1.GetOptions{})
+	seen, noted := ctx.Value(sightingsKey{}).(*sightings)
 	if err != nil {
+		if noted && apierrors.IsNotFound(err) {
+			seen.note("")
+		}
 		return err
+	}
+	if m, err := meta.Accessor(obj); noted && err == nil {
+		seen.note(m.GetUID())
 	}
 	return legacyscheme.Scheme.Convert(obj, out, nil)
 }

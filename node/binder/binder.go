@@ -30,15 +30,17 @@ const (
 
 // Binder places the pods of one home.
 type Binder struct {
-	config  Config
-	dial    func(*rest.Config) (kubernetes.Interface, error)
-	wake    chan struct{}
-	picture *picture
-	flights *flights
-	jobs    chan job // as many as flights: never full
-	refused chan job
-	done    chan result
-	tries   map[types.UID]*try // of pods that wait; owned by the loop
+	config      Config
+	dial        func(*rest.Config) (kubernetes.Interface, error)
+	wake        chan struct{}
+	picture     *picture
+	flights     *flights
+	promises    *promises
+	jobs        chan job // as many as flights: never full
+	refused     chan job
+	preemptions chan preemption
+	done        chan result
+	tries       map[types.UID]*try // of pods that wait; owned by the loop
 }
 
 // try is what is remembered of a pod's last decision.
@@ -57,7 +59,7 @@ func New(c Config) (*Binder, error) {
 		return nil, err
 	}
 	b := &Binder{config: c, wake: make(chan struct{}, 1), flights: newFlights(), jobs: make(chan job, maxFlights),
-		refused: make(chan job, batchSize), done: make(chan result, couriers), tries: map[types.UID]*try{}}
+		refused: make(chan job, batchSize), promises: newPromises(), preemptions: make(chan preemption, maxPreemptions), done: make(chan result, couriers), tries: map[types.UID]*try{}}
 	b.dial = func(r *rest.Config) (kubernetes.Interface, error) { return kubernetes.NewForConfig(r) }
 	b.picture = newPicture(b.ring)
 	return b, nil
@@ -81,13 +83,19 @@ func (b *Binder) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("binder: make a client: %w", err)
 	}
+	// Upstream's role lets the scheduler delete pods, not evict them; but a deletion asks no disruption budget.
+	r.Impersonate.Groups = []string{"system:masters"}
+	evictor, err := b.dial(r)
+	if err != nil {
+		return fmt.Errorf("binder: make a client: %w", err)
+	}
 	var running sync.WaitGroup
 	for _, w := range reflectors(client, b.picture) {
 		running.Go(func() { w.RunWithContext(ctx) })
 	}
 	voice := newVoice(ctx, client)
 	for range couriers {
-		running.Go(func() { b.courier(ctx, client, voice) })
+		running.Go(func() { b.courier(ctx, client, evictor, voice) })
 	}
 	b.loop(ctx)
 	cancel()
@@ -209,7 +217,9 @@ func (b *Binder) decide(batch []*corev1.Pod, epoch uint64, now time.Time) {
 	for _, p := range batch {
 		byUID[string(p.UID)] = p
 	}
-	plan := b.config.Place(b.picture.view(batch, b.flights.hosts(), b.config.Volumes), placement.Options{})
+	o := b.options()
+	plan := b.config.Place(b.picture.view(b.about(batch)), o)
+	b.preempt(plan.Preemptions, byUID, now)
 	for _, bind := range plan.Binds {
 		p := byUID[bind.Pod]
 		if p == nil {
@@ -222,7 +232,7 @@ func (b *Binder) decide(batch []*corev1.Pod, epoch uint64, now time.Time) {
 	for _, pending := range plan.Pending {
 		if p := byUID[pending.Pod]; p != nil {
 			delete(byUID, pending.Pod)
-			b.refuse(p, message(pending), epoch, now, false)
+			b.refuse(p, Message(pending), epoch, now, b.held(o, p))
 		}
 	}
 	for _, p := range byUID {
@@ -271,14 +281,19 @@ func (b *Binder) finish(r result) {
 	b.refuse(r.pod, r.reason, 0, time.Now(), true)
 }
 
-// message is a refusal in kube-scheduler's words. A host that is not ready already says so in those words.
-func message(p placement.Pending) string {
-	const own = "node(s) were not ready: node(s) had"
+// Message is a refusal in kube-scheduler's words.
+func Message(p placement.Pending) string {
 	p.Reasons = slices.Clone(p.Reasons)
-	for i, r := range p.Reasons {
-		if strings.HasPrefix(r.Text, own) {
-			p.Reasons[i].Text = strings.TrimPrefix(r.Text, "node(s) were not ready: ")
-		}
+	for i := range p.Reasons {
+		p.Reasons[i].Text = Reason(p.Reasons[i].Text)
 	}
 	return p.String()
+}
+
+// Reason is one reason of a host in those words. A host that is not ready already says so in them.
+func Reason(text string) string {
+	if words := strings.TrimPrefix(text, "node(s) were not ready: "); strings.HasPrefix(words, "node(s) had") {
+		return words
+	}
+	return text
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -42,6 +41,7 @@ type stand struct {
 	mu      sync.Mutex
 	decline map[string]string // by host
 	silent  map[string]bool
+	unsure  bool // nobody is preempted
 	mine    func(name string) bool
 	asked   []string
 	bound   map[string]string
@@ -59,9 +59,10 @@ func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
 		place = placement.Place
 	}
 	b, err := New(Config{
-		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.DiscardHandler),
 		Mine:    func(_, _, name string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.mine(name) },
 		Volumes: func(*corev1.Pod) []string { s.mu.Lock(); defer s.mu.Unlock(); return s.volumes }, VolumesChanged: s.moved,
+		Preempt: func() bool { s.mu.Lock(); defer s.mu.Unlock(); return !s.unsure },
 		Place: func(v placement.View, o placement.Options) placement.Plan {
 			if err := placement.Validate(v); err != nil {
 				t.Error(err)
@@ -361,7 +362,7 @@ func BenchmarkOnePod(b *testing.B) {
 	one := pod("new", "1")
 	p.setPod(one)
 	for b.Loop() {
-		plan := placement.Place(p.view([]*corev1.Pod{one}, nil, nil), placement.Options{})
+		plan := placement.Place(p.view(question{batch: []*corev1.Pod{one}}), placement.Options{})
 		if len(plan.Binds) != 1 {
 			b.Fatal(plan)
 		}

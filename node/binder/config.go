@@ -33,7 +33,10 @@ type Config struct {
 	Volumes func(pod *corev1.Pod) []string
 	// VolumesChanged wakes after any change of what Volumes answers. Optional.
 	VolumesChanged <-chan struct{}
-	Log            *slog.Logger
+	// Preempt tells whether pods of lower priority may be told to leave at this moment: not while this server is unsure of
+	// what it sees. Optional: nil is never. Cheap, does not block.
+	Preempt func() bool
+	Log     *slog.Logger
 }
 
 func (c *Config) validate() error {

@@ -37,7 +37,7 @@ type result struct {
 	reason string
 }
 
-func (b *Binder) courier(ctx context.Context, client kubernetes.Interface, v *voice) {
+func (b *Binder) courier(ctx context.Context, client, evictor kubernetes.Interface, v *voice) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -46,6 +46,8 @@ func (b *Binder) courier(ctx context.Context, client kubernetes.Interface, v *vo
 			if err := v.refuse(ctx, j.pod, j.refusal); err != nil && ctx.Err() == nil {
 				b.config.Log.Debug("pod not told why it waits", "pod", key(j.pod), "err", err)
 			}
+		case o := <-b.preemptions:
+			b.clear(ctx, client, evictor, v, o)
 		case j := <-b.jobs:
 			r := b.deliver(ctx, client, v, j)
 			select {

@@ -1,11 +1,13 @@
 package binder
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -15,16 +17,17 @@ import (
 )
 
 // picture is all that decisions depend on, in placement's own types: pods are translated once, when they change. Whole
-// pods are kept only while they wait for a host. It is written by three watches and read by the loop.
+// pods are kept only while they wait for a host. It is written by the watches and read by the loop.
 type picture struct {
 	ring func() // wakes the loop; does not block
 
-	mu     sync.Mutex // guards what is below
-	pods   map[string]*entry
-	hosts  map[string]placement.Host
-	spaces map[string]map[string]string // labels of namespaces
-	epoch  uint64                       // rises with whatever may make an unplaceable pod fit
-	synced [3]bool
+	mu      sync.Mutex // guards what is below
+	pods    map[string]*entry
+	hosts   map[string]placement.Host
+	spaces  map[string]map[string]string // labels of namespaces
+	budgets map[string]placement.Budget  // by namespace/name
+	epoch   uint64                       // rises with whatever may make an unplaceable pod fit
+	synced  [4]bool
 }
 
 // entry is one pod by namespace/name.
@@ -35,7 +38,8 @@ type entry struct {
 }
 
 func newPicture(ring func()) *picture {
-	return &picture{ring: ring, pods: map[string]*entry{}, hosts: map[string]placement.Host{}, spaces: map[string]map[string]string{}}
+	return &picture{ring: ring, pods: map[string]*entry{}, hosts: map[string]placement.Host{}, spaces: map[string]map[string]string{},
+		budgets: map[string]placement.Budget{}}
 }
 
 func key(o metav1.Object) string { return o.GetNamespace() + "/" + o.GetName() }
@@ -106,6 +110,20 @@ func (c *picture) setSpace(name string, l map[string]string) {
 	c.epoch++
 }
 
+// setBudget takes a disruption budget. One that allows more may let a pod preempt that could not before.
+func (c *picture) setBudget(b *policyv1.PodDisruptionBudget) {
+	now := budget(b)
+	if before, had := c.budgets[now.ID]; had && now.Allowed > before.Allowed {
+		c.epoch++
+	}
+	c.budgets[now.ID] = now
+}
+
+func (c *picture) dropBudget(k string) {
+	delete(c.budgets, k)
+	c.epoch++
+}
+
 // namespaces resolves a selector; mu is held.
 func (c *picture) namespaces(s *metav1.LabelSelector) []string {
 	sel, err := metav1.LabelSelectorAsSelector(s)
@@ -121,9 +139,19 @@ func (c *picture) namespaces(s *metav1.LabelSelector) []string {
 	return out
 }
 
-// view is what placement decides on: all hosts, all claims, those in flight, and the batch. Claims on hosts without a
-// Node are left out: they take nothing of any host that is there.
-func (c *picture) view(batch []*corev1.Pod, flights map[types.UID]string, volumes func(*corev1.Pod) []string) placement.View {
+// question is what a decision is about.
+type question struct {
+	batch    []*corev1.Pod // pods to place; those that the picture lacks are translated for this question only
+	gone     map[types.UID]bool
+	flights  map[types.UID]string
+	promised map[types.UID]string       // hosts, as in nominatedNodeName
+	leaving  map[types.UID]bool         // told to leave
+	volumes  func(*corev1.Pod) []string // nil: all can be mounted anywhere
+}
+
+// view is what placement decides on: all hosts and budgets, all claims, those in flight, who was promised a host, and the
+// batch, without what is gone. Claims on hosts without a Node are left out: they take nothing of any host that is there.
+func (c *picture) view(q question) placement.View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var v placement.View
@@ -131,25 +159,42 @@ func (c *picture) view(batch []*corev1.Pod, flights map[types.UID]string, volume
 		v.Hosts = append(v.Hosts, h)
 	}
 	slices.SortFunc(v.Hosts, func(a, b placement.Host) int { return strings.Compare(a.ID, b.ID) })
-	chosen := make(map[types.UID]*corev1.Pod, len(batch))
-	for _, p := range batch {
+	for _, b := range c.budgets {
+		v.Budgets = append(v.Budgets, b)
+	}
+	slices.SortFunc(v.Budgets, func(a, b placement.Budget) int { return strings.Compare(a.ID, b.ID) })
+	chosen := make(map[types.UID]*corev1.Pod, len(q.batch))
+	for _, p := range q.batch {
 		chosen[p.UID] = p
 	}
-	v.Pods = make([]placement.Pod, 0, len(c.pods))
-	for _, e := range c.pods {
-		p := e.pod
+	v.Pods = make([]placement.Pod, 0, len(c.pods)+len(q.batch))
+	add := func(p placement.Pod) {
+		uid := types.UID(p.UID)
 		if p.Host == "" {
-			p.Host = flights[types.UID(p.UID)]
+			p.Host, p.Nominated = q.flights[uid], cmp.Or(q.promised[uid], p.Nominated)
 		}
-		whole, inBatch := chosen[types.UID(p.UID)]
-		_, there := c.hosts[p.Host]
-		if e.done || !there && !inBatch {
-			continue
+		if p.Host != "" {
+			p.Nominated, p.Leaving = "", p.Leaving || q.leaving[uid]
 		}
-		if inBatch && volumes != nil {
-			p.Hosts = volumes(whole)
+		whole, inBatch := chosen[uid]
+		delete(chosen, uid)
+		if _, there := c.hosts[p.Host]; q.gone[uid] || !there && !inBatch && p.Nominated == "" {
+			return
+		}
+		if inBatch && q.volumes != nil {
+			p.Hosts = q.volumes(whole)
 		}
 		v.Pods = append(v.Pods, p)
+	}
+	for _, e := range c.pods {
+		if !e.done {
+			add(e.pod)
+		}
+	}
+	for _, p := range q.batch {
+		if chosen[p.UID] != nil && !terminal(p) {
+			add(translate(p, c.namespaces))
+		}
 	}
 	slices.SortFunc(v.Pods, func(a, b placement.Pod) int { return strings.Compare(a.UID, b.UID) })
 	return v
@@ -162,7 +207,7 @@ func (c *picture) turn() {
 	c.epoch++
 }
 
-// queue lists the pods that wait for a host and have their home here, and the present epoch; ok is false until all three
+// queue lists the pods that wait for a host and have their home here, and the present epoch; ok is false until all
 // watches have listed.
 func (c *picture) queue(mine func(kind, namespace, name string) bool) (pods []*corev1.Pod, epoch uint64, ok bool) {
 	c.mu.Lock()
@@ -173,7 +218,7 @@ func (c *picture) queue(mine func(kind, namespace, name string) bool) (pods []*c
 		}
 	}
 	pods = slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return !mine("core/pods", p.Namespace, p.Name) })
-	return pods, c.epoch, c.synced == [3]bool{true, true, true}
+	return pods, c.epoch, c.synced == [4]bool{true, true, true, true}
 }
 
 // landed tells whether a pod needs no claim in flight any more: it is bound, or gone.

@@ -11,29 +11,28 @@ import (
 	"github.com/orpheus-mesh/orpheus/placement"
 )
 
-// nodeAffinity keeps apart what placement keeps apart: no demand is nil, a demand that nothing can meet is empty.
+// nodeAffinity keeps apart what placement keeps apart: no demand is nil; an empty term is one that no host meets, and so is
+// a demand without terms.
 func nodeAffinity(a *corev1.NodeAffinity) (required []placement.Term, preferred []placement.WeightedTerm) {
 	if r := a.RequiredDuringSchedulingIgnoredDuringExecution; r != nil {
-		required = []placement.Term{}
 		for i := range r.NodeSelectorTerms {
-			if t, some := nodeTerm(&r.NodeSelectorTerms[i]); some {
-				required = append(required, t)
-			}
+			required = append(required, nodeTerm(&r.NodeSelectorTerms[i]))
+		}
+		if len(required) == 0 {
+			required = []placement.Term{{}}
 		}
 	}
 	for i := range a.PreferredDuringSchedulingIgnoredDuringExecution {
 		p := &a.PreferredDuringSchedulingIgnoredDuringExecution[i]
-		if t, some := nodeTerm(&p.Preference); some && p.Weight > 0 {
+		if t := nodeTerm(&p.Preference); len(t.Labels)+len(t.Fields) > 0 && p.Weight > 0 {
 			preferred = append(preferred, placement.WeightedTerm{Term: t, Weight: int64(p.Weight)})
 		}
 	}
 	return required, preferred
 }
 
-// nodeTerm reports false for an empty term, which matches no node.
-func nodeTerm(t *corev1.NodeSelectorTerm) (placement.Term, bool) {
-	out := placement.Term{Labels: nodeRequirements(t.MatchExpressions), Fields: nodeRequirements(t.MatchFields)}
-	return out, len(out.Labels)+len(out.Fields) > 0
+func nodeTerm(t *corev1.NodeSelectorTerm) placement.Term {
+	return placement.Term{Labels: nodeRequirements(t.MatchExpressions), Fields: nodeRequirements(t.MatchFields)}
 }
 
 func nodeRequirements(in []corev1.NodeSelectorRequirement) []placement.Requirement {
@@ -124,6 +123,9 @@ func spread(c *corev1.TopologySpreadConstraint, own map[string]string) placement
 		if v, has := own[k]; has {
 			out.Match = append(out.Match, placement.Requirement{Key: k, Op: placement.In, Values: []string{v}})
 		}
+	}
+	if len(out.Match) == 0 {
+		out.MatchNothing = true // kube-scheduler counts no pod by an empty selector here, unlike everywhere else
 	}
 	return out
 }

@@ -15,14 +15,21 @@ import (
 // namespacesOf resolves a namespaceSelector to names; false when a name's labels are not known.
 type namespacesOf func(*metav1.LabelSelector) []string
 
+// asked counts what a pod holds as kube-scheduler does with its default features: a resize counts as soon as it is wished or while it is done.
+var asked = resource.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}
+
 // translate turns a pod into what placement knows of pods.
 func translate(p *corev1.Pod, resolve namespacesOf) placement.Pod {
 	s := &p.Spec
 	out := placement.Pod{
 		UID: string(p.UID), Namespace: p.Namespace, Name: p.Name,
-		Labels: labelsOf(p.Labels), Requests: amounts(resource.PodRequests(p, resource.PodResourcesOptions{UseStatusResources: true})),
+		Labels: labelsOf(p.Labels), Requests: amounts(resource.PodRequests(p, asked)),
 		Selector: labelsOf(s.NodeSelector), Tolerations: tolerations(s.Tolerations), Ports: ports(s),
 		Host: s.NodeName, Leaving: p.DeletionTimestamp != nil,
+		NeverPreempts: s.PreemptionPolicy != nil && *s.PreemptionPolicy == corev1.PreemptNever,
+	}
+	if s.NodeName == "" {
+		out.Nominated, out.Gated = p.Status.NominatedNodeName, len(s.SchedulingGates) > 0
 	}
 	out.Requests.Pods = 1
 	if ref := metav1.GetControllerOf(p); ref != nil {

@@ -5,14 +5,22 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/orpheus-mesh/orpheus/placement"
 )
 
 func requests(cpu, memory string) corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse(cpu), "memory": resource.MustParse(memory)}}
+}
+
+// resized is a container that was given so much CPU before.
+func resized(name, cpu string) corev1.ContainerStatus {
+	r := requests(cpu, "1Mi")
+	return corev1.ContainerStatus{Name: name, Resources: &r, AllocatedResources: r.Requests}
 }
 
 func TestTranslateEveryField(t *testing.T) {
@@ -24,9 +32,10 @@ func TestTranslateEveryField(t *testing.T) {
 		return p
 	}
 	for name, c := range map[string]struct {
-		meta metav1.ObjectMeta
-		spec corev1.PodSpec
-		want placement.Pod
+		meta   metav1.ObjectMeta
+		spec   corev1.PodSpec
+		status corev1.PodStatus
+		want   placement.Pod
 	}{
 		"nothing": {},
 		"requests: the greater of the largest init container and the sum, with sidecars and overhead": {
@@ -50,11 +59,11 @@ func TestTranslateEveryField(t *testing.T) {
 		"a daemon's node": {
 			spec: corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 				NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: "In", Values: []string{"n1"}}}}, {}}}}}},
-			want: placement.Pod{Required: []placement.Term{{Fields: []placement.Requirement{{Key: "metadata.name", Op: placement.In, Values: []string{"n1"}}}}}},
+			want: placement.Pod{Required: []placement.Term{{Fields: []placement.Requirement{{Key: "metadata.name", Op: placement.In, Values: []string{"n1"}}}}, {}}},
 		},
 		"a node affinity that nothing meets is a demand": {
 			spec: corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{}}}}}},
-			want: placement.Pod{Required: []placement.Term{}},
+			want: placement.Pod{Required: []placement.Term{{}}},
 		},
 		"node preferences": {
 			spec: corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{
@@ -90,6 +99,10 @@ func TestTranslateEveryField(t *testing.T) {
 			want: placement.Pod{Labels: []placement.Label{{Key: "rev", Value: "5"}}, Spread: []placement.Spread{{Topology: "zone", MaxSkew: 2, Hard: true, MinDomains: 1, IgnoreAffinity: true, HonorTaints: true,
 				Match: append(isWeb[:1:1], placement.Requirement{Key: "rev", Op: placement.In, Values: []string{"5"}})}}},
 		},
+		"a spread of everything counts nothing, as upstream": {
+			spec: corev1.PodSpec{TopologySpreadConstraints: []corev1.TopologySpreadConstraint{{TopologyKey: "zone", MaxSkew: 1, LabelSelector: &metav1.LabelSelector{}}}},
+			want: placement.Pod{Spread: []placement.Spread{{Topology: "zone", MaxSkew: 1, MatchNothing: true}}},
+		},
 		"tolerations: one that is not understood tolerates nothing": {
 			spec: corev1.PodSpec{Tolerations: []corev1.Toleration{{Operator: "Exists"}, {Key: "k", Value: "v", Effect: "NoExecute"}, {Key: "n", Operator: "Lt", Value: "3"}, {Key: "e", Effect: "Someday"}}},
 			want: placement.Pod{Tolerations: []placement.Toleration{{Exists: true, AnyEffect: true}, {Key: "k", Value: "v", Effect: placement.NoExecute}}},
@@ -100,6 +113,33 @@ func TestTranslateEveryField(t *testing.T) {
 				Containers:     []corev1.Container{{Ports: []corev1.ContainerPort{{ContainerPort: 80}, {HostPort: 3, HostIP: "127.0.0.1"}}}}},
 			want: placement.Pod{Ports: []placement.HostPort{{Protocol: "UDP", Port: 2}, {IP: "127.0.0.1", Protocol: "TCP", Port: 3}}},
 		},
+		"pod-level resources stand above those of containers": {
+			spec: corev1.PodSpec{Resources: &corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("3")}},
+				Containers: []corev1.Container{{Resources: requests("1", "1Mi")}}},
+			want: placement.Pod{Requests: placement.Resources{CPU: 3000, Memory: 1 << 20}},
+		},
+		"a resize counts from the wish on, and until what is given back is free": {
+			spec:   corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "up", Resources: requests("2", "1Mi")}, {Name: "down", Resources: requests("1", "1Mi")}}},
+			status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{resized("up", "1"), resized("down", "4")}},
+			want:   placement.Pod{Host: "n1", Requests: placement.Resources{CPU: 6000, Memory: 2 << 20}},
+		},
+		"priority, and that it preempts nobody": {
+			spec: corev1.PodSpec{Priority: &one, PreemptionPolicy: new(corev1.PreemptNever)},
+			want: placement.Pod{Priority: 1, NeverPreempts: true},
+		},
+		"a host that victims are leaving": {
+			status: corev1.PodStatus{NominatedNodeName: "n1"},
+			want:   placement.Pod{Nominated: "n1"},
+		},
+		"a promise that was kept is none any more": {
+			spec:   corev1.PodSpec{NodeName: "n2", PreemptionPolicy: new(corev1.PreemptLowerPriority)},
+			status: corev1.PodStatus{NominatedNodeName: "n1"},
+			want:   placement.Pod{Host: "n2"},
+		},
+		"scheduling gates": {
+			spec: corev1.PodSpec{SchedulingGates: []corev1.PodSchedulingGate{{Name: "g"}}},
+			want: placement.Pod{Gated: true},
+		},
 		"a claim that is leaving": {
 			meta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{}},
 			spec: corev1.PodSpec{NodeName: "n1"},
@@ -107,7 +147,7 @@ func TestTranslateEveryField(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &corev1.Pod{ObjectMeta: c.meta, Spec: c.spec}
+			p := &corev1.Pod{ObjectMeta: c.meta, Spec: c.spec, Status: c.status}
 			p.UID, p.Namespace, p.Name = "u", "shop", "p"
 			pic := newPicture(func() {})
 			pic.setSpace("red-1", map[string]string{"team": "red"})
@@ -141,6 +181,86 @@ func TestHost(t *testing.T) {
 	}
 }
 
+func TestHostsWordsAboutItself(t *testing.T) {
+	n := node("n", "4", func(n *corev1.Node) {
+		n.Labels = map[string]string{corev1.LabelOSStable: "linux", corev1.LabelArchStable: "arm64"}
+		n.Spec.Unschedulable = true
+		n.Spec.Taints = []corev1.Taint{{Key: "z", Effect: corev1.TaintEffectPreferNoSchedule}, {Key: "a", Value: "v", Effect: corev1.TaintEffectNoExecute}, {Key: "x", Effect: "Someday"}}
+		n.Status.Capacity = corev1.ResourceList{"cpu": resource.MustParse("9")}
+		n.Status.Allocatable["ephemeral-storage"] = resource.MustParse("1Ki")
+		n.Status.Allocatable["nvidia.com/gpu"] = resource.MustParse("2")
+	})
+	want := placement.Host{
+		ID: "n", Name: "n", Cordoned: true,
+		Labels: []placement.Label{{Key: corev1.LabelArchStable, Value: "arm64"}, {Key: corev1.LabelOSStable, Value: "linux"}},
+		Taints: []placement.Taint{{Key: "a", Value: "v", Effect: placement.NoExecute}, {Key: "z", Effect: placement.PreferNoSchedule}},
+		Allocatable: placement.Resources{CPU: 4000, Memory: 8 << 30, Disk: 1024, Pods: 110,
+			Extended: []placement.Amount{{Name: "nvidia.com/gpu", Value: 2}}},
+	}
+	if got := host(n); !reflect.DeepEqual(got, want) {
+		t.Errorf("\n got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestBudget(t *testing.T) {
+	web := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
+	isWeb := []placement.Requirement{{Key: "app", Op: placement.In, Values: []string{"web"}}}
+	for name, c := range map[string]struct {
+		selector *metav1.LabelSelector
+		status   policyv1.PodDisruptionBudgetStatus
+		want     placement.Budget
+	}{
+		"allows two":                           {web, policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 2, ObservedGeneration: 3}, placement.Budget{Match: isWeb, Allowed: 2}},
+		"overdrawn":                            {web, policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: -1, ObservedGeneration: 3}, placement.Budget{Match: isWeb}},
+		"a status from before its last change": {web, policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 2, ObservedGeneration: 2}, placement.Budget{Match: isWeb}},
+		"for all pods of its namespace":        {&metav1.LabelSelector{}, policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 1, ObservedGeneration: 3}, placement.Budget{Allowed: 1}},
+		"for none":                             {nil, policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 1, ObservedGeneration: 3}, placement.Budget{MatchNothing: true, Allowed: 1}},
+	} {
+		b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "b", Generation: 3},
+			Spec: policyv1.PodDisruptionBudgetSpec{Selector: c.selector}, Status: c.status}
+		c.want.ID, c.want.Namespace = "shop/b", "shop"
+		if got := budget(b); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", name, got, c.want)
+		}
+	}
+}
+
+// What a question adds to the picture or takes from it is in the view, and nowhere else.
+func TestViewAnswersOneQuestion(t *testing.T) {
+	pic := newPicture(func() {})
+	pic.setNode(node("a", "4"))
+	on := func(host string) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spec.NodeName = host } }
+	pic.setPod(pod("runs", "1", on("a")))
+	pic.setPod(pod("over", "1", on("a"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }))
+	pic.setPod(pod("stray", "1", on("gone")))
+	pic.setPod(pod("waits", "1"))
+	pic.setPod(pod("promised", "1", func(p *corev1.Pod) { p.Status.NominatedNodeName = "a" }))
+	pic.setBudget(&policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "b"}})
+	uids := func(q question) (out []string) {
+		v := pic.view(q)
+		if len(v.Hosts) != 1 || len(v.Budgets) != 1 {
+			t.Errorf("%d hosts, %d budgets", len(v.Hosts), len(v.Budgets))
+		}
+		for _, p := range v.Pods {
+			out = append(out, p.UID+" "+p.Host)
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		q    question
+		want []string
+	}{
+		"claims and promises":              {question{}, []string{"uid-promised ", "uid-runs a"}},
+		"a batch of one known and one new": {question{batch: []*corev1.Pod{pod("waits", "1"), pod("new", "1")}}, []string{"uid-new ", "uid-promised ", "uid-runs a", "uid-waits "}},
+		"without what goes":                {question{gone: map[types.UID]bool{"uid-runs": true}}, []string{"uid-promised "}},
+		"a flight is a claim":              {question{flights: map[types.UID]string{"uid-waits": "a", "uid-promised": "a"}}, []string{"uid-promised a", "uid-runs a", "uid-waits a"}},
+	} {
+		if got := uids(c.q); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
 // A pod that selects namespaces is translated again when they change; one that waits elsewhere takes nothing.
 func TestPictureFollowsNamespaces(t *testing.T) {
 	pic := newPicture(func() {})
@@ -154,7 +274,7 @@ func TestPictureFollowsNamespaces(t *testing.T) {
 	pic.setPod(pod("foreign", "1"))
 	before := pic.epoch
 	pic.setSpace("red", map[string]string{"team": "red"})
-	v := pic.view(nil, nil, nil)
+	v := pic.view(question{})
 	if len(v.Pods) != 1 || !reflect.DeepEqual(v.Pods[0].AntiAffinity[0].Namespaces, []string{"red"}) || pic.epoch == before {
 		t.Errorf("%+v", v.Pods)
 	}

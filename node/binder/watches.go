@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -78,7 +79,7 @@ func keys[V any](m map[string]V) []string {
 	return out
 }
 
-// reflectors are the binder's three watches.
+// reflectors are the binder's watches.
 func reflectors(c kubernetes.Interface, p *picture) []*cache.Reflector {
 	name := func(o metav1.Object) string { return o.GetName() }
 	core := c.CoreV1()
@@ -88,9 +89,13 @@ func reflectors(c kubernetes.Interface, p *picture) []*cache.Reflector {
 		set: p.setNode, drop: p.dropNode, known: func() []string { return keys(p.hosts) }}
 	spaces := &intake[*corev1.Namespace]{picture: p, index: 2, keyOf: func(o *corev1.Namespace) string { return name(o) },
 		set: func(n *corev1.Namespace) { p.setSpace(n.Name, n.Labels) }, drop: func(k string) { delete(p.spaces, k) }, known: func() []string { return keys(p.spaces) }}
+	budgets := &intake[*policyv1.PodDisruptionBudget]{picture: p, index: 3, keyOf: func(o *policyv1.PodDisruptionBudget) string { return key(o) },
+		set: p.setBudget, drop: p.dropBudget, known: func() []string { return keys(p.budgets) }}
+	pdbs := c.PolicyV1().PodDisruptionBudgets("")
 	return []*cache.Reflector{
 		cache.NewReflectorWithOptions(source(core.Pods("").List, core.Pods("").Watch, c), &corev1.Pod{}, pods, cache.ReflectorOptions{Name: "binder-pods"}),
 		cache.NewReflectorWithOptions(source(core.Nodes().List, core.Nodes().Watch, c), &corev1.Node{}, nodes, cache.ReflectorOptions{Name: "binder-nodes"}),
 		cache.NewReflectorWithOptions(source(core.Namespaces().List, core.Namespaces().Watch, c), &corev1.Namespace{}, spaces, cache.ReflectorOptions{Name: "binder-namespaces"}),
+		cache.NewReflectorWithOptions(source(pdbs.List, pdbs.Watch, c), &policyv1.PodDisruptionBudget{}, budgets, cache.ReflectorOptions{Name: "binder-budgets"}),
 	}
 }

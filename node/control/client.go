@@ -182,3 +182,20 @@ func (c *Client) RotateSecrets(ctx context.Context) (n int, err error) {
 	err = c.do(ctx, http.MethodPost, "/v1/secrets/rotate", nil, &n)
 	return n, err
 }
+
+// Restart has the daemon give way to the image at its path, and tells that one's version. The daemon answers before it goes.
+func (c *Client) Restart(ctx context.Context) (version string, err error) {
+	err = c.do(ctx, http.MethodPost, "/v1/restart", nil, &version)
+	return version, err
+}
+
+// Explain asks where a pod is or would go, and why.
+func (c *Client) Explain(ctx context.Context, namespace, pod string) (Explanation, error) {
+	return get[Explanation](ctx, c, "/v1/explain/"+url.PathEscape(namespace)+"/"+url.PathEscape(pod))
+}
+
+// Forecast asks where the pods of manifests would go. Nothing is written.
+func (c *Client) Forecast(ctx context.Context, r ForecastRequest) (f Forecast, err error) {
+	err = c.post(ctx, "/v1/forecast", r, &f)
+	return f, err
+}

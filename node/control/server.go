@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,16 +27,20 @@ type Daemon interface {
 	Images() ([]Image, error)
 	Fence(ctx context.Context, node string, lift bool) error
 	RotateSecrets(context.Context) (int, error)
+	Restart(context.Context) (version string, err error)
 	Backup(context.Context, io.Writer) error
 	Merge(context.Context, io.Reader) (Merged, error)
 	Lost(context.Context) ([]Lost, error)
 	AdmitLost(ctx context.Context, id string, replace bool) error
 	DropLost(ctx context.Context, id string) error
 	Evict(ctx context.Context, nameOrID string, force bool) (Member, error)
+	Explain(ctx context.Context, namespace, pod string) (Explanation, error)
+	Forecast(context.Context, ForecastRequest) (Forecast, error)
 }
 
 const (
-	maxRequest    = 64 << 10 // bytes, of all requests but image archives
+	maxRequest    = 64 << 10 // bytes, of all requests but image archives and manifests
+	maxManifests  = 8 << 20  // bytes, of a request with manifests in base64
 	closeDeadline = 2 * time.Second
 )
 
@@ -82,8 +87,22 @@ func listen(ctx context.Context, socket string) (net.Listener, error) {
 	return l, os.Chmod(socket, 0o600)
 }
 
+// profile writes one of the runtime's profiles, as net/http/pprof does: curl --unix-socket SOCKET http://orpheus/debug/pprof/heap
+// says where a daemon's memory is.
+func profile(w http.ResponseWriter, r *http.Request) {
+	switch name := r.PathValue("profile"); name {
+	case "profile":
+		pprof.Profile(w, r)
+	case "trace":
+		pprof.Trace(w, r)
+	default:
+		pprof.Handler(name).ServeHTTP(w, r)
+	}
+}
+
 func routes(d Daemon) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/{profile}", profile)
 	mux.HandleFunc("GET /v1/status", answer(func(r *http.Request) (any, error) { return d.Status(r.Context()), nil }))
 	mux.HandleFunc("GET /v1/members", answer(func(r *http.Request) (any, error) { return d.Members(r.Context()), nil }))
 	mux.HandleFunc("GET /v1/conflicts", answer(func(r *http.Request) (any, error) { return d.Conflicts(r.Context()), nil }))
@@ -93,14 +112,14 @@ func routes(d Daemon) http.Handler {
 		return d.RememberImage(r.Context(), r.URL.Query().Get("ref"))
 	}))
 	mux.HandleFunc("POST /v1/token", answer(func(r *http.Request) (any, error) {
-		req, err := read[TokenRequest](r)
+		req, err := read[TokenRequest](r, maxRequest)
 		if err != nil {
 			return nil, err
 		}
 		return d.CreateToken(r.Context(), req.TTL)
 	}))
 	mux.HandleFunc("POST /v1/kubeconfig", answer(func(r *http.Request) (any, error) {
-		req, err := read[KubeconfigRequest](r)
+		req, err := read[KubeconfigRequest](r, maxRequest)
 		if err != nil {
 			return nil, err
 		}
@@ -124,11 +143,22 @@ func routes(d Daemon) http.Handler {
 		return d.Evict(r.Context(), r.PathValue("member"), r.URL.Query().Has("force"))
 	}))
 	mux.HandleFunc("POST /v1/secrets/rotate", answer(func(r *http.Request) (any, error) { return d.RotateSecrets(r.Context()) }))
+	mux.HandleFunc("POST /v1/restart", answer(func(r *http.Request) (any, error) { return d.Restart(r.Context()) }))
+	mux.HandleFunc("GET /v1/explain/{namespace}/{pod}", answer(func(r *http.Request) (any, error) {
+		return d.Explain(r.Context(), r.PathValue("namespace"), r.PathValue("pod"))
+	}))
+	mux.HandleFunc("POST /v1/forecast", answer(func(r *http.Request) (any, error) {
+		req, err := read[ForecastRequest](r, maxManifests)
+		if err != nil {
+			return nil, err
+		}
+		return d.Forecast(r.Context(), req)
+	}))
 	return mux
 }
 
-func read[T any](r *http.Request) (v T, err error) {
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxRequest)).Decode(&v); err != nil {
+func read[T any](r *http.Request, most int64) (v T, err error) {
+	if err := json.NewDecoder(io.LimitReader(r.Body, most)).Decode(&v); err != nil {
 		return v, fmt.Errorf("read the request: %w", err)
 	}
 	return v, nil

@@ -49,15 +49,25 @@ func makeGarbageCollector(ctx context.Context, s *stage) (func(context.Context),
 // metadataFactory gives the collector informers of metadata alone, of which only what the graph is made from is kept.
 type metadataFactory struct {
 	metadatainformer.SharedInformerFactory
+	lease *lease // of the life that asks; nil: nobody's
 }
 
 func newMetadataFactory(client metadata.Interface) *metadataFactory {
-	return &metadataFactory{metadatainformer.NewSharedInformerFactoryWithOptions(client, 0, metadatainformer.WithTransform(slimMetadata))}
+	return &metadataFactory{SharedInformerFactory: metadatainformer.NewSharedInformerFactoryWithOptions(client, 0, metadatainformer.WithTransform(slimMetadata))}
+}
+
+// leased is the same informers for one life of a controller.
+func (f *metadataFactory) leased(l *lease) *metadataFactory {
+	return &metadataFactory{f.SharedInformerFactory, l}
 }
 
 // ForResource never fails: every kind has metadata.
 func (f *metadataFactory) ForResource(r schema.GroupVersionResource) (informers.GenericInformer, error) {
-	return f.SharedInformerFactory.ForResource(r), nil
+	i := f.SharedInformerFactory.ForResource(r)
+	if f.lease == nil {
+		return i, nil
+	}
+	return f.lease.generic(i, nil)
 }
 
 func slimMetadata(in any) (any, error) {

@@ -29,13 +29,16 @@ type Config struct {
 	// Mine tells whether this node is home of an object, by the object's own name: kind as in "apps/deployments", "core/pods".
 	// The root owner is the callee's to find. It is asked for objects that are already gone, too.
 	Mine func(kind, namespace, name string) bool
-	// Changed wakes after any change of what Mine, Settled, Hold or HostState answer. A lost wake is not made good.
+	// Changed wakes after any change of what Mine, Settled, Hold, Slow or HostState answer. A lost wake is not made good.
 	Changed <-chan struct{}
 	// Settled tells whether this node has reconciled its replica with the members it regained. While it has not, its
 	// controllers delete nothing.
 	Settled func() bool
 	// Hold tells whether destructive decisions wait because most of the mesh vanished at once, and why.
 	Hold func() (bool, string)
+	// Slow tells that this node is probably the slow one. It gives up no other host's pods then. It still may delete: what
+	// its own objects have too many of is no judgement about others, and a node may be slow for long.
+	Slow func() bool
 	// HostState says how the host of a Node object, by its name, is seen from here.
 	HostState func(node string) HostState
 	// RootCA is the PEM bundle that every namespace gets as kube-root-ca.crt.
@@ -47,8 +50,8 @@ func (c Config) validate() error {
 	switch {
 	case c.Client == nil:
 		return errors.New("controllers: Client is missing")
-	case c.Mine == nil || c.Settled == nil || c.Hold == nil || c.HostState == nil:
-		return errors.New("controllers: Mine, Settled, Hold and HostState are all needed")
+	case c.Mine == nil || c.Settled == nil || c.Hold == nil || c.Slow == nil || c.HostState == nil:
+		return errors.New("controllers: Mine, Settled, Hold, Slow and HostState are all needed")
 	case c.Changed == nil:
 		return errors.New("controllers: Changed is missing; without it no node would take over from a lost one")
 	case len(c.RootCA) == 0:
@@ -68,4 +71,10 @@ func (c Config) calm() (ok bool, reason string) {
 		return false, "this node has not yet reconciled with the members it regained"
 	}
 	return true, ""
+}
+
+// doubt tells whether this node should not believe now that other hosts are dead.
+func (c Config) doubt() bool {
+	held, _ := c.Hold()
+	return held || c.Slow()
 }

@@ -2,8 +2,8 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -119,15 +119,20 @@ func (c *Controllers) stage(name string, base stage) (*stage, error) {
 	return &base, nil
 }
 
-// follow passes every change of the mesh on to the views, and pokes all primary objects when destruction is allowed
-// again: what was refused meanwhile would wait for the end of upstream's back-off.
+// pokes are the pauses after which all primary objects are shown once more when a hold ended, besides the first time. What was
+// refused meanwhile would wait for the end of upstream's back-off, which a few dozen events during the hold drive to minutes;
+// and a controller that takes what it is shown for stale, because a write of its own overtook it, goes on waiting.
+var pokes = [...]time.Duration{time.Second, 5 * time.Second}
+
+// follow passes every change of the mesh on to the views, and pokes all primary objects when destruction is allowed again.
 func (c *Controllers) follow(ctx context.Context, s *scene) {
 	calm, _ := c.config.calm()
-	recheck := time.NewTimer(0)
-	recheck.Stop()
+	recheck, next := stopped(), stopped()
 	defer recheck.Stop()
+	defer next.Stop()
+	var owed []time.Duration // pokes since the hold ended
 	for {
-		changed := false
+		changed, poke := false, false
 		select {
 		case <-ctx.Done():
 			return
@@ -137,19 +142,33 @@ func (c *Controllers) follow(ctx context.Context, s *scene) {
 			}
 			changed = true
 		case <-recheck.C:
+		case <-next.C:
+			poke = true
 		}
 		now, why := c.config.calm()
 		if now != calm {
 			c.config.Log.Info("destructive decisions", "allowed", now, "reason", why)
+			owed, poke = pokes[:], true
 		}
-		if changed || now != calm {
-			s.refresh(wake{poke: now && !calm})
-		}
-		calm = now
-		if !now { // nobody is bound to wake us when a hold runs out
+		if calm = now; !now { // nobody is bound to wake us when a hold runs out
+			owed, poke = nil, false
+			next.Stop()
 			recheck.Reset(time.Second)
 		}
+		if poke && len(owed) > 0 {
+			next.Reset(owed[0])
+			owed = owed[1:]
+		}
+		if changed || poke {
+			s.refresh(wake{poke: poke})
+		}
 	}
+}
+
+func stopped() *time.Timer {
+	t := time.NewTimer(0)
+	t.Stop()
+	return t
 }
 
 func (c *Controllers) awaitReady(ctx context.Context, s *scene) {
@@ -168,17 +187,20 @@ type actor struct {
 	controller
 	stage *stage
 	ctx   context.Context
-	end   context.CancelFunc
+	end   func() error // of this life; frees what it holds
 	run   func(context.Context)
 }
 
 func (a *actor) begin(ctx context.Context) error {
-	a.ctx, a.end = context.WithCancel(ctx)
-	err := contain(func() (err error) { a.run, err = a.make(a.ctx, a.stage); return err })
-	if err != nil {
-		a.end()
+	life, cancel := context.WithCancel(ctx)
+	held := &lease{}
+	a.ctx, a.end = life, func() error { cancel(); return held.end() }
+	own := *a.stage
+	own.scene, own.objects = held.scene(a.stage.scene), a.stage.objects.leased(held)
+	if err := contain(func() (err error) { a.run, err = a.make(a.ctx, &own); return err }); err != nil {
+		return errors.Join(err, a.end())
 	}
-	return err
+	return nil
 }
 
 func (c *Controllers) supervise(ctx context.Context, a actor) {
@@ -186,7 +208,7 @@ func (c *Controllers) supervise(ctx context.Context, a actor) {
 	for {
 		begun := time.Now()
 		err := contain(func() error { a.run(a.ctx); return nil })
-		a.end()
+		err = errors.Join(err, a.end())
 		if time.Since(begun) > 5*time.Minute {
 			pause = time.Second
 		}
@@ -194,7 +216,7 @@ func (c *Controllers) supervise(ctx context.Context, a actor) {
 			if ctx.Err() != nil {
 				return
 			}
-			c.config.Log.Error("controller ended, it is made anew", "controller", a.name, "in", pause, slog.Any("err", err))
+			c.config.Log.Error("controller ended, it is made anew", "controller", a.name, "in", pause, "err", err)
 			select {
 			case <-ctx.Done():
 				return

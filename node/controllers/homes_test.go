@@ -107,11 +107,22 @@ func TestLostPodsAreReplacedAndOriginalsStay(t *testing.T) {
 		if m.created["pods"] != 4 {
 			t.Fatal("a held decision moved pods")
 		}
-		m.tell(func() { m.held = "" })
+		m.tell(func() { m.held, m.slow = "", true })
+		settle()
+		if m.created["pods"] != 4 {
+			t.Fatal("a slow node moved pods")
+		}
+		m.tell(func() { m.slow = false })
 		settle()
 		if m.created["pods"] != 5 {
 			t.Fatalf("%d pods made, want one replacement for the rolling Deployment and none for the other", m.created["pods"]-4)
 		}
+		m.tell(func() { m.held, m.slow = "most peers vanished", true }) // and later doubts take nothing back
+		settle()
+		if m.created["pods"] != 5 || len(m.deleted["pods"]) != 0 {
+			t.Fatalf("%d made, deleted %v", m.created["pods"], m.deleted["pods"])
+		}
+		m.tell(func() { m.held, m.slow = "", false })
 		m.place("c")
 		for _, p := range m.pods() {
 			if rv, was := original[p.Name]; was && rv != p.ResourceVersion {
@@ -135,7 +146,7 @@ func TestLostPodsAreReplacedAndOriginalsStay(t *testing.T) {
 // A person's deletion cost is not compared with derived ones.
 func TestUserCostSwitchesDerivedCostOff(t *testing.T) {
 	owner := []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "rs", UID: "u", Controller: new(true)}}
-	l := newReplicaLens(Config{HostState: func(string) HostState { return Alive }, Hold: func() (bool, string) { return false, "" }},
+	l := newReplicaLens(Config{HostState: func(string) HostState { return Alive }, Hold: func() (bool, string) { return false, "" }, Slow: func() bool { return false }},
 		podLens{nodes: noNodes{}}, nil, nil)
 	plain := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", OwnerReferences: owner}}
 	priced := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "q", OwnerReferences: owner, Annotations: map[string]string{corev1.PodDeletionCost: "-1"}}}

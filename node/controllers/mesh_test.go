@@ -37,6 +37,7 @@ type mesh struct {
 	state   map[string]HostState
 	unready bool   // Settled
 	held    string // Hold
+	slow    bool   // Slow
 	changed map[string]chan struct{}
 	stop    map[string]func()
 	last    *Controllers
@@ -105,6 +106,7 @@ func (m *mesh) start(node string, names ...string) {
 		Changed: wake,
 		Settled: func() bool { m.mesh.Lock(); defer m.mesh.Unlock(); return !m.unready },
 		Hold:    func() (bool, string) { m.mesh.Lock(); defer m.mesh.Unlock(); return m.held != "", m.held },
+		Slow:    func() bool { m.mesh.Lock(); defer m.mesh.Unlock(); return m.slow },
 		HostState: func(n string) HostState {
 			m.mesh.Lock()
 			defer m.mesh.Unlock()

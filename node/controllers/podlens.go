@@ -40,19 +40,20 @@ func (podLens) stale() bool           { return false }
 type replicaLens struct {
 	podLens
 	host        func(node string) HostState
-	hold        func() (bool, string)
+	doubt       func() bool // this node's own view of others is not to be trusted at the moment
 	sets        appslisters.ReplicaSetLister
 	deployments appslisters.DeploymentLister
 
-	undecided *atomic.Bool // some pod's owner was not here yet
+	undecided *atomic.Bool         // some pod's owner was not here yet
+	lost      map[string]types.UID // the pods that are shown Failed for their host's sake
 	priced    map[types.UID]map[string]bool
 	owner     map[string]types.UID // of each priced pod
 	repriced  bool
 }
 
 func newReplicaLens(c Config, pods podLens, sets appslisters.ReplicaSetLister, deployments appslisters.DeploymentLister) *replicaLens {
-	return &replicaLens{podLens: pods, host: c.HostState, hold: c.Hold, sets: sets, deployments: deployments,
-		undecided: new(atomic.Bool), priced: map[types.UID]map[string]bool{}, owner: map[string]types.UID{}}
+	return &replicaLens{podLens: pods, host: c.HostState, doubt: c.doubt, sets: sets, deployments: deployments,
+		undecided: new(atomic.Bool), lost: map[string]types.UID{}, priced: map[types.UID]map[string]bool{}, owner: map[string]types.UID{}}
 }
 
 func (l *replicaLens) show(raw object) object {
@@ -66,12 +67,22 @@ func (l *replicaLens) show(raw object) object {
 		return l.podLens.show(raw)
 	}
 	shown := l.podLens.show(l.cost(pod, ref)).(*corev1.Pod)
-	if running(shown) && l.host(pod.Spec.NodeName) == Failed && l.replaceable(pod.Namespace, ref) {
-		if held, _ := l.hold(); !held {
-			return failed(shown, "NodeLost", "the host is out of sight")
-		}
+	if running(shown) && l.host(pod.Spec.NodeName) == Failed && l.replaceable(pod.Namespace, ref) && l.lose(pod) {
+		return failed(shown, "NodeLost", "the host is out of sight")
 	}
+	delete(l.lost, keyOf(pod))
 	return shown
+}
+
+// lose gives a pod up. In doubt nothing more is given up; what was given up before stays so, for its replacement runs
+// already, and would be one too many.
+func (l *replicaLens) lose(pod *corev1.Pod) bool {
+	key := keyOf(pod)
+	if l.lost[key] != pod.UID && l.doubt() {
+		return false
+	}
+	l.lost[key] = pod.UID
+	return true
 }
 
 // replaceable tells whether the pods of this ReplicaSet are alike, so that one may run beside a lost one that still
@@ -100,7 +111,7 @@ func (l *replicaLens) cost(pod *corev1.Pod, ref *metav1.OwnerReference) *corev1.
 	key := keyOf(pod)
 	if _, byUser := pod.Annotations[corev1.PodDeletionCost]; byUser {
 		if l.owner[key] != ref.UID {
-			l.gone(key)
+			l.unprice(key)
 			l.owner[key] = ref.UID
 			if l.priced[ref.UID] == nil {
 				l.priced[ref.UID] = map[string]bool{}
@@ -110,7 +121,7 @@ func (l *replicaLens) cost(pod *corev1.Pod, ref *metav1.OwnerReference) *corev1.
 		}
 		return pod
 	}
-	l.gone(key)
+	l.unprice(key)
 	if len(l.priced[ref.UID]) > 0 {
 		return pod
 	}
@@ -130,6 +141,11 @@ func ageCost(created int64) int64 {
 }
 
 func (l *replicaLens) gone(key string) {
+	delete(l.lost, key)
+	l.unprice(key)
+}
+
+func (l *replicaLens) unprice(key string) {
 	uid, was := l.owner[key]
 	if !was {
 		return

@@ -1,12 +1,15 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/client-go/discovery"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -140,9 +143,28 @@ func makeNamespace(ctx context.Context, s *stage) (func(context.Context), error)
 	if err != nil {
 		return nil, err
 	}
-	c := namespace.NewNamespaceController(ctx, s.client, objects, s.client.Discovery().ServerPreferredNamespacedResources,
-		s.own.Core().V1().Namespaces(), 0, corev1.FinalizerKubernetes)
+	discover, err := discovered(s.client.Discovery().ServerPreferredNamespacedResources)
+	if err != nil {
+		return nil, err
+	}
+	c := namespace.NewNamespaceController(ctx, s.client, objects, discover, s.own.Core().V1().Namespaces(), 0, corev1.FinalizerKubernetes)
 	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+// discovered asks what there is, and answers the next question with it. Upstream asks while it makes the controller and, where it
+// learns nothing, ends the process: here that is an error like any other.
+func discovered(ask func() ([]*metav1.APIResourceList, error)) (func() ([]*metav1.APIResourceList, error), error) {
+	known, err := ask()
+	if len(known) == 0 {
+		return nil, fmt.Errorf("discover what a namespace can hold: %w", cmp.Or(err, errors.New("nothing")))
+	}
+	return func() ([]*metav1.APIResourceList, error) {
+		if first := known; first != nil {
+			known = nil // before upstream starts a worker
+			return first, err
+		}
+		return ask()
+	}, nil
 }
 
 func makeServiceAccount(ctx context.Context, s *stage) (func(context.Context), error) {
@@ -171,6 +193,6 @@ func makeDisruption(ctx context.Context, s *stage) (func(context.Context), error
 	apps := s.all.Apps().V1()
 	c := disruption.NewDisruptionController(ctx, s.all.Core().V1().Pods(), s.own.Policy().V1().PodDisruptionBudgets(),
 		s.all.Core().V1().ReplicationControllers(), apps.ReplicaSets(), apps.Deployments(), apps.StatefulSets(),
-		s.client, s.mapper, scales, discovery.DiscoveryInterface(s.client.Discovery()))
+		s.client, s.mapper, scales, s.client.Discovery())
 	return c.Run, nil
 }

@@ -1,9 +1,12 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -172,6 +175,7 @@ func (v *view) replace(items []object, rv string, poke bool) []watch.Event {
 			v.lens.gone(key)
 		}
 	}
+	byVersion(items)
 	for _, raw := range items {
 		events = append(events, v.put(raw, poke)...)
 	}
@@ -222,16 +226,31 @@ func (v *view) take(t watch.EventType, raw object) []watch.Event {
 	return events
 }
 
-// again looks anew at everything known. v.mu is held.
+// again looks anew at everything known, the oldest version first. v.mu is held.
 func (v *view) again(poke bool) []watch.Event {
 	var events []watch.Event
+	known := make([]object, 0, len(v.known))
 	for _, s := range v.known {
-		events = append(events, v.put(s.raw, poke)...)
+		known = append(known, s.raw)
+	}
+	byVersion(known)
+	for _, raw := range known {
+		events = append(events, v.put(raw, poke)...)
 	}
 	if len(events) > 0 {
 		events = append(events, v.bookmark())
 	}
 	return events
+}
+
+// byVersion sorts for being shown one after the other: an informer believes to be as new as the last object that it got, and
+// upstream's controllers refuse to work on an object of which they wrote a later version than that.
+func byVersion(items []object) {
+	version := func(o object) uint64 {
+		n, _ := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
+		return n
+	}
+	slices.SortStableFunc(items, func(a, b object) int { return cmp.Compare(version(a), version(b)) })
 }
 
 func (v *view) drop(key string, last object) watch.Event {

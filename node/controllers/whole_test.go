@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -97,9 +98,10 @@ func startWhole(t *testing.T) *whole {
 			return false
 		}
 	})
+	w.client = person(t, server, "https://"+ln.Addr().String())
 	mine := func(string, string, string) bool { return true }
 	c, err := controllers.New(controllers.Config{Client: server.Loopback(), Mine: mine, Changed: w.changed, HostState: w.hostState,
-		Settled: func() bool { return true }, Hold: func() (bool, string) { return false, "" }, RootCA: cert, Log: log})
+		Settled: func() bool { return true }, Hold: func() (bool, string) { return false, "" }, Slow: func() bool { return false }, RootCA: cert, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +110,7 @@ func startWhole(t *testing.T) *whole {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.client = person(t, server, "https://"+ln.Addr().String())
+	w.awaitPolicy()
 	w.run("controllers", c.Run)
 	w.run("binder", b.Run)
 	w.run("agents", w.agents)
@@ -121,6 +123,23 @@ func startWhole(t *testing.T) *whole {
 		}
 	})
 	return w
+}
+
+// awaitPolicy waits until upstream's roles are bound: a server with much else to do is ready before, and a controller that is
+// refused what it needs gives up. The node waits likewise.
+func (w *whole) awaitPolicy() {
+	service := []string{"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"}
+	for _, spec := range []authorizationv1.SubjectAccessReviewSpec{
+		{User: "system:serviceaccount:kube-system:namespace-controller", Groups: service, NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/api", Verb: "get"}},
+		{User: "system:kube-scheduler", ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes"}},
+		{User: "system:serviceaccount:kube-system:ttl-after-finished-controller", Groups: service,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "delete", Group: "batch", Resource: "jobs"}},
+	} {
+		w.await("the policy for "+spec.User, func() bool {
+			r, err := w.client.AuthorizationV1().SubjectAccessReviews().Create(w.t.Context(), &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
+			return err == nil && r.Status.Allowed
+		})
+	}
 }
 
 // person is a cluster-admin's client over mTLS.

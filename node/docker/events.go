@@ -49,7 +49,7 @@ func (e *Engine) stream(ctx context.Context, each func(Event), lost func()) (spo
 			spoke = true
 			a := m.Actor.Attributes
 			each(Event{PodUID: a[Label], Container: m.Actor.ID, Action: string(m.Action)})
-		case <-res.Err:
+		case <-res.Err: //nolint:errcheck // why it ended makes no difference: the caller follows anew
 			return spoke
 		}
 	}

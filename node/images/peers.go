@@ -200,7 +200,7 @@ func (d *Depot) fetch(ctx context.Context, from gossip.ID, q question) (string, 
 	}
 	got, err := d.engine.imageID(ctx, a.ID)
 	if err != nil || got != a.ID {
-		return "", fmt.Errorf("%w: %s was promised: %v", ErrWrongImage, a.ID, err)
+		return "", fmt.Errorf("%w: %s was promised: %w", ErrWrongImage, a.ID, err)
 	}
 	return got, nil
 }

@@ -5,13 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/distribution/reference"
 
 	"github.com/orpheus-mesh/orpheus/gossip/store"
+	"github.com/orpheus-mesh/orpheus/node/amend"
 )
 
 // Kind is the store's kind of image records; their names are hashes of the normalised reference.
@@ -65,14 +65,7 @@ func remember(ctx context.Context, r Records, rec Record) error {
 	if err != nil {
 		return err
 	}
-	for {
-		base, _ := r.Get(recordKey(rec.Ref))
-		_, err = r.Write(ctx, store.Write{Key: recordKey(rec.Ref), Body: body, Base: base, Human: true})
-		retry := errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrGone)
-		if !retry || ctx.Err() != nil {
-			break
-		}
-	}
+	err = amend.Object(ctx, r, recordKey(rec.Ref), true, func(*store.Object) ([]byte, error) { return body, nil })
 	if err != nil {
 		return fmt.Errorf("remember image %s: %w", rec.Ref, err)
 	}

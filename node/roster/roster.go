@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
+	"github.com/orpheus-mesh/orpheus/node/amend"
 )
 
 // Replica is the part of the store that cards live in.
@@ -70,21 +70,16 @@ func (r *Roster) Publish(ctx context.Context, c Card) error {
 	if err != nil {
 		return err
 	}
-	key := store.Key{Kind: Kind, Name: string(c.ID)}
-	for {
-		base, _ := r.replica.Get(key)
+	err = amend.Object(ctx, r.replica, store.Key{Kind: Kind, Name: string(c.ID)}, false, func(base *store.Object) ([]byte, error) {
 		if base != nil && bytes.Equal(base.Bodies[store.Intent], body) {
-			return nil
+			return nil, nil
 		}
-		_, err := r.replica.Write(ctx, store.Write{Key: key, Body: body, Base: base})
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() == nil && (errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists)):
-		default:
-			return fmt.Errorf("publish the card of %s: %w", c.Name, err)
-		}
+		return body, nil
+	})
+	if err != nil {
+		return fmt.Errorf("publish the card of %s: %w", c.Name, err)
 	}
+	return nil
 }
 
 // Watch calls changed after every batch of changes of cards, until ctx ends.

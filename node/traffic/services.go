@@ -32,6 +32,17 @@ func bySlice(all []*discoveryv1.EndpointSlice) map[string]backends {
 	return out
 }
 
+// underived names a service whose endpoint slices have not been derived yet, "" where there is none: the controller makes one
+// even for a service without endpoints.
+func (w world) underived() string {
+	for _, s := range w.services {
+		if len(s.Spec.Selector) > 0 && s.Spec.Type != corev1.ServiceTypeExternalName && w.slices[key(s.Namespace, s.Name)] == nil {
+			return key(s.Namespace, s.Name)
+		}
+	}
+	return ""
+}
+
 // ports gives every port of every service that has an address of its own.
 func (w world) ports() (out []netmesh.ServicePort) {
 	for _, s := range w.services {

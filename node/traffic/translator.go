@@ -35,6 +35,9 @@ type Sinks struct {
 // settle is how long events are gathered before the pictures are drawn anew.
 const settle = 5 * time.Millisecond
 
+// derivation is how long the first picture waits for endpoint slices: controllers that do not run must not hold up all else.
+const derivation = 10 * time.Second
+
 // Translator draws the pictures anew whenever the API's view of them changes.
 type Translator struct {
 	node      string
@@ -48,6 +51,7 @@ type Translator struct {
 	secrets   corelisters.SecretLister
 	synced    []cache.InformerSynced
 	wake      chan struct{}
+	drawn     bool // touched by Run only
 }
 
 // New makes a translator for the server with this node name.
@@ -92,7 +96,8 @@ func (t *Translator) waker() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{AddFunc: func(any) { wake() }, UpdateFunc: func(_, _ any) { wake() }, DeleteFunc: func(any) { wake() }}
 }
 
-// Run draws until ctx ends. Nothing is handed over before every cache is whole: a partial picture would withdraw services.
+// Run draws until ctx ends. Nothing is handed over before every cache is whole: a partial picture would withdraw services. Endpoint slices
+// are derived anew in each life of the daemon, so the first picture also waits until every service has its own, 10 s at most.
 func (t *Translator) Run(ctx context.Context) error {
 	for _, f := range t.informers {
 		f.Start(ctx.Done())
@@ -101,14 +106,20 @@ func (t *Translator) Run(ctx context.Context) error {
 	if !cache.WaitForCacheSync(ctx.Done(), t.synced...) {
 		return nil
 	}
+	late := time.NewTimer(derivation)
+	defer late.Stop()
+	force := false
 	for {
-		if err := t.draw(); err != nil {
+		if err := t.draw(force); err != nil {
 			t.log.Error("services and routes not updated", "error", err)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.wake:
+		case <-late.C:
+			force = true
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -122,7 +133,7 @@ func (t *Translator) Run(ctx context.Context) error {
 	}
 }
 
-func (t *Translator) draw() error {
+func (t *Translator) draw(force bool) error {
 	services, err := t.services.List(labels.Everything())
 	if err != nil {
 		return err
@@ -136,6 +147,13 @@ func (t *Translator) draw() error {
 		return err
 	}
 	w := world{node: t.node, services: services, slices: bySlice(slices)}
+	if missing := w.underived(); missing != "" && !t.drawn {
+		if !force {
+			return nil
+		}
+		t.log.Warn("services are drawn though not all endpoints are derived yet", "service", missing, "after", derivation)
+	}
+	t.drawn = true
 	t.sinks.Services(w.ports())
 	t.sinks.Names(w.names())
 	t.sinks.Routes(w.rules(ingresses, t.ours), certificates(ingresses, t.ours, t.secret))

@@ -103,9 +103,6 @@ func (s *session) send(text string) {
 	}
 }
 
-// eof ends the command's input.
-func (s *session) eof() { s.stdin.Close() }
-
 // ends waits for the command's end by itself, with that status.
 func (s *session) ends(status int) {
 	s.a.t.Helper()

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -15,8 +16,11 @@ import (
 // Outside dials as the lab's client does, who is on no host: from the network namespace of "client".
 func (m *Mesh) Outside() (func(ctx context.Context, network, addr string) (net.Conn, error), error) {
 	host, err := m.Bed.Hosts()
-	if err != nil || len(host) == 0 {
-		return nil, fmt.Errorf("no lab is up: %v", err)
+	if err != nil {
+		return nil, fmt.Errorf("find the hosts of the lab: %w", err)
+	}
+	if len(host) == 0 {
+		return nil, errors.New("no lab is up")
 	}
 	ns, err := netns.GetFromName(m.Bed.ClientNamespace())
 	if err != nil {

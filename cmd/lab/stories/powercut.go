@@ -20,7 +20,7 @@ type PowerCut struct {
 	Victim    string
 	Pods      int           // of the application that died with it
 	Withdrawn time.Duration // until its addresses took no more traffic
-	Ready     time.Duration // until as many pods as before were Ready
+	Ready     time.Duration // until as many pods as before were Ready on the survivors
 	Load      load.Report
 }
 
@@ -51,7 +51,7 @@ func (s *Stage) cut(ctx context.Context, o *observer, cut *PowerCut) error {
 	var lost []string
 	o.mu.Lock()
 	for _, app := range []string{"frontend", "backend"} {
-		want[app] = len(o.ready(app))
+		want[app] = len(o.ready(app, ""))
 	}
 	for _, p := range o.pods {
 		if p.Spec.NodeName == cut.Victim {
@@ -79,7 +79,7 @@ func (s *Stage) cut(ctx context.Context, o *observer, cut *PowerCut) error {
 	cut.Withdrawn = at.Sub(start)
 	at, err = o.until(ctx, 60*time.Second, "replacements Ready", func() error {
 		for app, n := range want {
-			if got := len(o.ready(app)); got < n {
+			if got := len(o.ready(app, cut.Victim)); got < n {
 				return fmt.Errorf("%s has %d ready of %d", app, got, n)
 			}
 		}

@@ -2,7 +2,6 @@ package stories
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,35 +35,11 @@ func orpheus(t *testing.T) string {
 // TestStory acts the main story in short on a lab of its own. Its acts build on one another, so that the first that fails
 // ends it. Times are reported, not judged: the machine is shared. What is judged is what was lost.
 func TestStory(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a lab of real hosts needs root")
-	}
-	if _, err := exec.LookPath("dockerd"); err != nil {
-		t.Skip("a lab of real hosts needs Docker Engine: run `make setup`")
-	}
-	binary := orpheus(t)
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	b, err := bed.New(bed.Config{Dir: "/var/lib/orpheus-stories", Prefix: "s", Net: 240, Hosts: 3, Regions: 2, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
+	binary := needs(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
-	if err := b.Down(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Up(ctx); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if t.Failed() {
-			keepLogs(t, b)
-		}
-		if err := b.Down(context.WithoutCancel(ctx)); err != nil {
-			t.Error(err)
-		}
-	}()
-	s := &Stage{M: &mesh.Mesh{Bed: b, Binary: binary, Log: log}, Say: t.Logf}
+	b := raise(ctx, t, 3)
+	s := &Stage{M: &mesh.Mesh{Bed: b, Binary: binary}, Say: t.Logf}
 	hosts := []string{"s1", "s2", "s3"}
 	act := func(name string, do func(t *testing.T)) {
 		if !t.Run(name, do) {
@@ -120,6 +95,7 @@ func TestStory(t *testing.T) {
 		t.Logf("split %s: identical after %s, %d originals kept, %d surplus gone", sp.Lasted, sp.Identical, sp.Originals, sp.Surplus)
 		check(t, err)
 	})
+	act("README's ways to play", func(t *testing.T) { play(ctx, t, b) })
 }
 
 // keepLogs shows the end of every daemon's log.

@@ -95,10 +95,11 @@ func (o *observer) until(ctx context.Context, limit time.Duration, what string, 
 	}
 }
 
-// ready counts the ready pods of an app; those of lost hosts are not ready.
-func (o *observer) ready(app string) (names []string) {
+// ready lists the ready pods of an app, but for those on one host. That a host is lost shows in its pods a moment after it shows in
+// the addresses of services.
+func (o *observer) ready(app, without string) (names []string) {
 	for _, p := range o.pods {
-		if p.Labels["app"] == app && p.DeletionTimestamp == nil && isReady(p) {
+		if p.Labels["app"] == app && p.DeletionTimestamp == nil && p.Spec.NodeName != without && isReady(p) {
 			names = append(names, p.Name)
 		}
 	}

@@ -17,7 +17,7 @@ func (w *world) calm() {
 		cur := n.object(k)
 		value := 0
 		if cur != nil {
-			fmt.Sscanf(string(cur.Bodies[store.Intent]), "c%d", &value)
+			value = w.count(cur)
 		}
 		id := w.id()
 		in, err := n.r.Admit(id, store.Write{Key: k, Base: cur, Body: fmt.Appendf(nil, "c%d", value+1)})
@@ -37,9 +37,17 @@ func (w *world) calm() {
 	}
 	value := 0
 	if cur := w.nodes[0].object(k); cur != nil {
-		fmt.Sscanf(string(cur.Bodies[store.Intent]), "c%d", &value)
+		value = w.count(cur)
 	}
 	if value != acked || acked == 0 {
 		w.fail("of %d increments in calm times %d were acknowledged, and the counter says %d", tried, acked, value)
 	}
+}
+
+// count reads the counter.
+func (w *world) count(o *store.Object) (value int) {
+	if _, err := fmt.Sscanf(string(o.Bodies[store.Intent]), "c%d", &value); err != nil {
+		w.fail("the counter reads %q: %v", o.Bodies[store.Intent], err)
+	}
+	return value
 }

@@ -3,19 +3,28 @@ package replica
 import (
 	"container/list"
 	"sync"
+	"time"
 
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
 
 // decodedCache keeps the objects that were decoded last, so that the watchers and lists of one change decode it once. Its
-// size is bounded by the encoded size of what it holds.
+// size is bounded by the encoded size of what it holds; and what nobody asked for in a minute goes with the next that comes,
+// for a decoded object takes several times its encoded size, and most of them are of versions that are no more.
 type decodedCache struct {
 	mu    sync.Mutex // guards what follows
 	bound int
 	size  int
-	order *list.List // of *decoded, the most recently used first
+	order *list.List // of *entry, the most recently used first
 	byKey map[place]*list.Element
 }
+
+type entry struct {
+	*decoded
+	used time.Time
+}
+
+const unused = time.Minute
 
 // place is one version of one object.
 type place struct {
@@ -35,7 +44,9 @@ func (c *decodedCache) get(o *store.Object) *decoded {
 		return nil
 	}
 	c.order.MoveToFront(e)
-	return e.Value.(*decoded)
+	found := e.Value.(*entry)
+	found.used = time.Now()
+	return found.decoded
 }
 
 func (c *decodedCache) put(d *decoded) {
@@ -45,11 +56,15 @@ func (c *decodedCache) put(d *decoded) {
 	if _, ok := c.byKey[p]; ok {
 		return
 	}
-	c.byKey[p] = c.order.PushFront(d)
+	now := time.Now()
+	c.byKey[p] = c.order.PushFront(&entry{d, now})
 	c.size += cost(d.stored)
-	for c.size > c.bound && c.order.Len() > 1 {
-		e := c.order.Back()
-		last := c.order.Remove(e).(*decoded)
+	for c.order.Len() > 1 {
+		last := c.order.Back().Value.(*entry)
+		if c.size <= c.bound && now.Sub(last.used) <= unused {
+			return
+		}
+		c.order.Remove(c.order.Back())
 		delete(c.byKey, place{last.stored.Key, last.stored.Rev})
 		c.size -= cost(last.stored)
 	}

@@ -156,7 +156,7 @@ func itemsOf(list runtime.Object) (reflect.Value, error) {
 	}
 	v, err := conversion.EnforcePtr(ptr)
 	if err != nil || v.Kind() != reflect.Slice {
-		return reflect.Value{}, fmt.Errorf("need a pointer to a slice, got %T: %v", ptr, err)
+		return reflect.Value{}, fmt.Errorf("need a pointer to a slice, got %T: %w", ptr, err)
 	}
 	return v, nil
 }

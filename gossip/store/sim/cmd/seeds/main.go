@@ -39,20 +39,23 @@ func main() {
 }
 
 func one(seed uint64, trace bool) error {
-	var out io.Writer
+	var out *bufio.Writer
+	var to io.Writer
 	if trace {
-		b := bufio.NewWriter(os.Stdout)
-		defer b.Flush()
-		out = b
+		out = bufio.NewWriter(os.Stdout)
+		to = out
 	}
-	rep, fault := sim.Run(seed, out)
+	rep, fault := sim.Run(seed, to)
+	var err error
+	if trace {
+		err = out.Flush()
+	} else if fault == nil {
+		_, err = fmt.Printf("%+v\n", rep)
+	}
 	if fault != nil {
-		return fault
+		err = errors.Join(fault, err)
 	}
-	if !trace {
-		fmt.Printf("%+v\n", rep)
-	}
-	return nil
+	return err
 }
 
 // many runs seeds in order, on several workers, and tells about all faults.

@@ -1,0 +1,62 @@
+package node
+
+import (
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+)
+
+// A pod may go where all of its volumes can be mounted.
+func TestVolumesNameTheirNodes(t *testing.T) {
+	node := func(name, zone string) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name, corev1.LabelTopologyZone: zone}}}
+	}
+	claim := func(name, volume string) *corev1.PersistentVolumeClaim {
+		return &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.PersistentVolumeClaimSpec{VolumeName: volume}}
+	}
+	bound := func(name, key string, values ...string) *corev1.PersistentVolume {
+		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: key, Operator: corev1.NodeSelectorOpIn, Values: values}}}}}}}}
+	}
+	objects := []runtime.Object{
+		node("a", "z1"), node("b", "z1"), node("c", "z2"),
+		&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "local", Annotations: map[string]string{nodeOfVolume: "b"}}},
+		&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "nfs"}},
+		bound("zonal", corev1.LabelTopologyZone, "z1"), bound("disk", corev1.LabelHostname, "a"), bound("nowhere", corev1.LabelTopologyZone, "z9"),
+	}
+	for _, v := range []string{"local", "nfs", "zonal", "disk", "nowhere", "unknown"} {
+		objects = append(objects, claim(v, v))
+	}
+	c := newClaims(fake.NewClientset(append(objects, claim("unbound", ""))...))
+	if err := c.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.factory.Shutdown)
+	for _, x := range []struct {
+		claims []string
+		want   []string
+	}{
+		{nil, nil},
+		{[]string{"nfs"}, nil},
+		{[]string{"unbound"}, nil},
+		{[]string{"not there"}, nil},
+		{[]string{"local"}, []string{"b"}},
+		{[]string{"zonal"}, []string{"a", "b"}},
+		{[]string{"disk", "zonal", "nfs"}, []string{"a"}},
+		{[]string{"disk", "local"}, []string{}},
+		{[]string{"nowhere"}, []string{}},
+		{[]string{"unknown"}, []string{}},
+	} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p"}}
+		for _, name := range x.claims {
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}})
+		}
+		if got := c.hosts(p); !slices.Equal(got, x.want) || (got == nil) != (x.want == nil) {
+			t.Errorf("%v: %#v, want %#v", x.claims, got, x.want)
+		}
+	}
+}

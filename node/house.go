@@ -1,0 +1,131 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// house is where the rooms of a daemon run. It is emptied from the top, floor by floor; the next is told to end when all
+// rooms of the one above have ended:
+//
+//	doors   what lets requests in: they let go of their clients while all that a running request needs still works
+//	rooms   API, controllers, agent …
+//	names   DNS, which running requests need
+//	ground  the mesh: with it this server goes out of the others' sight. What comes after its farewell counts as absence,
+//	        and the others replace the pods of a server that is absent for longer than a restart takes
+//
+// The first room that fails empties the house in the same order. For a successor doors and names end last: clients were asked to let go
+// before, and from their end on strangers wait until the next image is ready. They work from what they were told.
+type house struct {
+	log                         *slog.Logger
+	doors, rooms, names, ground *floor
+
+	ctx   context.Context // ends when the house is to be emptied
+	close context.CancelCauseFunc
+}
+
+// floor holds the rooms that end together.
+type floor struct {
+	house *house
+	ctx   context.Context // of its rooms
+	end   context.CancelFunc
+
+	mu   sync.Mutex // guards shut against work.Add
+	shut bool
+	work sync.WaitGroup
+}
+
+func newHouse(ctx context.Context, log *slog.Logger) *house {
+	h := &house{log: log}
+	h.ctx, h.close = context.WithCancelCause(ctx)
+	for _, f := range []**floor{&h.doors, &h.rooms, &h.names, &h.ground} {
+		*f = &floor{house: h}
+		(*f).ctx, (*f).end = context.WithCancel(context.WithoutCancel(ctx))
+	}
+	return h
+}
+
+// empty waits until the house is to be emptied, empties it and returns why: nil when its context ended. Goroutines are all
+// over then.
+func (h *house) empty() error {
+	<-h.ctx.Done()
+	var why failure
+	errors.As(context.Cause(h.ctx), &why)
+	if errors.Is(why.error, ErrSucceeded) {
+		for _, f := range []*floor{h.rooms, h.ground, h.doors, h.names} {
+			f.empty(floorEnd)
+		}
+		return why.error
+	}
+	for _, f := range []*floor{h.doors, h.rooms, h.names, h.ground} {
+		f.empty(0)
+	}
+	return why.error
+}
+
+// empty ends the rooms and waits for them, no longer than bound where it is not 0: nobody else would end a daemon that is
+// about to become its successor.
+func (f *floor) empty(bound time.Duration) {
+	f.mu.Lock()
+	f.shut = true
+	f.mu.Unlock()
+	f.end()
+	if bound == 0 {
+		f.work.Wait()
+		return
+	}
+	ended := make(chan struct{})
+	go func() { f.work.Wait(); close(ended) }()
+	t := time.NewTimer(bound)
+	defer t.Stop()
+	select {
+	case <-ended:
+	case <-t.C:
+		f.house.log.Error("a room does not end, the next image starts all the same", "after", bound)
+	}
+}
+
+// failure is a cause to empty the house; whatever else ends its context is an order.
+type failure struct{ error }
+
+// Go runs do beside the rooms of its floor, which wait for it. An error empties the house. When the floor is being emptied
+// nothing is begun any more.
+func (f *floor) Go(do func(ctx context.Context) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shut {
+		return
+	}
+	f.work.Go(func() {
+		if err := do(f.ctx); err != nil {
+			f.house.close(failure{err})
+		}
+	})
+}
+
+// open runs a room. One that ends before its time ends the daemon, and says so before the others are swept along.
+func (f *floor) open(name string, run func(context.Context) error) {
+	f.Go(func(ctx context.Context) error {
+		err := run(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			err = errors.New("it ended by itself")
+		case errors.Is(err, syscall.EADDRINUSE) && settingOf(name) != "":
+			err = fmt.Errorf("%w: free the address or set %s to another", err, settingOf(name))
+		}
+		f.house.log.Error("a room failed, the daemon ends", "room", name, "error", err)
+		return fmt.Errorf("%s: %w", name, err)
+	})
+}
+
+// settingOf is the setting of the address that a room cannot be without.
+func settingOf(room string) string {
+	return map[string]string{"mesh": "listen", "api": "api-listen", "streaming": "streaming-listen"}[room]
+}

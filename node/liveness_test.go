@@ -1,0 +1,31 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/orpheus-mesh/orpheus/gossip"
+	"github.com/orpheus-mesh/orpheus/node/roster"
+)
+
+// A card may arrive before its server was met: a start, a merge. That moves no pod.
+func TestACardIsNoEvidenceOfADeath(t *testing.T) {
+	m := oneMesh(t)
+	s := sight{mesh: m, roster: roster.New(m.Store())}
+	if got, _ := s.Host("b"); got != gossip.Alive {
+		t.Errorf("a node without a card is %s", got)
+	}
+	wake, stop := m.Watch()
+	defer stop()
+	if err := s.roster.Publish(t.Context(), roster.Card{ID: "12D3KooWK7efNyvvTPkMQhZrtM63xjwnHgFRog2tRk6smxGosr78", Name: "b", Zone: "z"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.Host("b"); got != gossip.Suspect {
+		t.Errorf("a node that was never met is %s", got)
+	}
+	for len(m.Members()) < 2 { // from now on the mesh looks out for it
+		<-wake
+	}
+	if got, since := s.Host("b"); got != gossip.Suspect || since.IsZero() {
+		t.Errorf("a node that is awaited is %s since %s", got, since)
+	}
+}

@@ -1,0 +1,118 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/orpheus-mesh/orpheus/netmesh/dns"
+	"github.com/orpheus-mesh/orpheus/node/sockets"
+)
+
+// Succession is what a daemon and the image of it that may follow share. The zero value has no successor.
+//
+//	asked ─► checked ─► clients dismissed ─► rooms end, store closed ─► doors close ─► Run returns ErrSucceeded ─► Exec
+//	            └ refused: nothing has changed         └ sockets stay open all the while ┘
+type Succession struct {
+	Sockets *sockets.Keeper // what strangers connect to; nil: nothing outlives the daemon
+	// Check asks whether the image that would follow can run, and returns its version. The error is for the operator.
+	Check func(context.Context) (version string, err error)
+	Asked <-chan os.Signal // asks for it too
+}
+
+// ErrSucceeded is what Run returns when the next image is to take its place.
+var ErrSucceeded = errors.New("the daemon gives way to its next image")
+
+const (
+	dismissal    = 10 * time.Second // for requests that run, while all is served on
+	lastRequests = 2 * time.Second  // for those that are left then, while new ones wait
+	floorEnd     = 10 * time.Second // a floor whose rooms take longer to end is left behind: the store survives harder ends
+)
+
+// successor decides once that there will be one.
+type successor struct {
+	Succession
+	mu      sync.Mutex // one check at a time
+	decided chan struct{}
+}
+
+func newSuccessor(s Succession) *successor {
+	if s.Sockets == nil {
+		s.Sockets = &sockets.Keeper{}
+	}
+	return &successor{Succession: s, decided: make(chan struct{})}
+}
+
+// Restart has the daemon give way to the image that is at its path now, whose version it returns. What that image or the
+// configuration lacks is an error, and nothing has changed then.
+func (s *server) Restart(ctx context.Context) (version string, err error) {
+	n := s.next
+	if n.Check == nil {
+		return "", errors.New("this daemon was started in a way that knows no successor: stop it and start it anew")
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	select {
+	case <-n.decided:
+		return "", errors.New("the daemon is restarting already")
+	default:
+	}
+	if version, err = n.Check(ctx); err != nil {
+		s.log.Error("restart refused, this daemon goes on", "error", err)
+		return "", err
+	}
+	close(n.decided)
+	return version, nil
+}
+
+// succeed waits for the decision, has clients let go and ends the rooms.
+func (s *server) succeed(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.next.Asked:
+			_, _ = s.Restart(ctx) // it has logged why not
+		case <-s.next.decided:
+			s.log.Info("orpheus restarts: clients are asked to let go of their connections")
+			bound, cancel := context.WithTimeout(ctx, dismissal)
+			defer cancel()
+			s.net.proxy.Dismiss(bound)
+			return ErrSucceeded
+		}
+	}
+}
+
+// ingress serves until ctx ends. For a successor, who comes last waits for it and not for an answer that takes long.
+func (s *server) ingress(ctx context.Context) error {
+	drain := context.AfterFunc(ctx, func() {
+		select {
+		case <-s.next.decided:
+			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRequests)
+			defer cancel()
+			_ = s.net.proxy.Drain(bound) // its only error is the bound's
+		default:
+			s.next.Sockets.Close() // so that whoever comes is refused and not kept waiting
+		}
+	})
+	defer drain()
+	return s.net.proxy.Run(ctx)
+}
+
+// retain closes the sockets of an earlier image that the configuration no longer wants.
+func (s *server) retain() {
+	for _, a := range s.next.Sockets.Retain(
+		sockets.Address{Addr: s.cfg.API}, sockets.Address{Addr: s.cfg.HTTP}, sockets.Address{Addr: s.cfg.HTTPS},
+		sockets.Address{Addr: dns.Default.String()}, sockets.Address{Packet: true, Addr: dns.Default.String()},
+	) {
+		s.log.Info("a socket of an earlier life is not wanted any more", "address", a.String())
+	}
+}
+
+// listen opens a door of this server's, or takes it over.
+func (s *server) listen(ctx context.Context, network, address string) (net.Listener, error) {
+	return s.next.Sockets.Listen(ctx, &net.ListenConfig{}, network, address)
+}

@@ -1,0 +1,73 @@
+package traffic
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/orpheus-mesh/orpheus/ingress"
+	"github.com/orpheus-mesh/orpheus/netmesh"
+	"github.com/orpheus-mesh/orpheus/netmesh/dns"
+)
+
+func selecting(name string, selector map[string]string) *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name},
+		Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.9", ClusterIPs: []string{"10.96.0.9"}, Selector: selector, Ports: []corev1.ServicePort{{Port: 80}}}}
+}
+
+func derived(name string, endpoints ...string) *discoveryv1.EndpointSlice {
+	port := int32(80)
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: name}},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: &port}}}
+	for _, a := range endpoints {
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{a}})
+	}
+	return s
+}
+
+// A daemon that has just begun knows its services but has derived no endpoints yet. Were they drawn so, every service of the host
+// would be empty for a moment.
+func TestTheFirstPictureHasAllEndpoints(t *testing.T) {
+	app := map[string]string{"app": "x"}
+	objects := []runtime.Object{selecting("web", app), selecting("db", app), selecting("outside", nil), derived("db")}
+	client := fake.NewClientset(objects...)
+	drawn := make(chan []netmesh.ServicePort, 16)
+	tr, err := New(client, "me", Sinks{Services: func(p []netmesh.ServicePort) { drawn <- p }, Names: func([]dns.Service) {},
+		Routes: func([]ingress.Rule, []ingress.Certificate) {}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- tr.Run(ctx) }()
+	for _, synced := range tr.synced {
+		for !synced() {
+			select {
+			case p := <-drawn:
+				t.Fatalf("drawn too early: %v", p)
+			default:
+			}
+		}
+	}
+	if _, err := client.DiscoveryV1().EndpointSlices("ns").Create(ctx, derived("web", "10.32.0.7"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	first := <-drawn
+	found := map[string]int{}
+	for _, p := range first {
+		found[p.Service] = len(p.Endpoints)
+	}
+	if len(found) != 3 || found["ns/web"] != 1 {
+		t.Errorf("the first picture: %v", found)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

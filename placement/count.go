@@ -1,0 +1,104 @@
+package placement
+
+// counted books a pod of the shape on host h in all that counts it, n = 1, or takes it out again, n = −1.
+func (w *world) counted(s *shape, h int32, leaving bool, n int32) {
+	for _, sel := range s.kind.selectors {
+		for _, g := range sel.groups {
+			if d := g.topology.domain[h]; d >= 0 {
+				g.chosen[d] += n
+				g.any += n
+				if n > 0 {
+					g.version++
+				}
+			}
+		}
+		if leaving {
+			continue
+		}
+		for _, l := range sel.ledgers {
+			l.add(h, n)
+		}
+	}
+	for _, g := range s.apart {
+		if d := g.topology.domain[h]; d >= 0 {
+			if g.apart == nil {
+				g.apart = make([]int32, g.topology.domains)
+			}
+			g.apart[d] += n
+			g.repels += n
+		}
+	}
+	for i := range s.near {
+		g := s.near[i].group
+		if d := g.topology.domain[h]; d >= 0 {
+			if g.pull == nil {
+				g.pull = make([]int64, g.topology.domains)
+			}
+			g.pull[d] += int64(n) * s.near[i].weight
+			g.pulls += n
+		}
+	}
+}
+
+// refusesTopology says why spreading or pod affinity forbids host h.
+func (w *world) refusesTopology(s *shape, h int32) refusal {
+	if why := s.refusesSpread(h); why != fine {
+		return why
+	}
+	if len(s.with) > 0 && !s.company(h) {
+		return noCompany
+	}
+	for _, g := range s.apart {
+		if d := g.topology.domain[h]; d >= 0 && g.chosen[d] > 0 {
+			return notApart
+		}
+	}
+	for _, sel := range s.kind.selectors {
+		for _, g := range sel.groups {
+			if g.repels == 0 {
+				continue
+			}
+			if d := g.topology.domain[h]; d >= 0 && g.apart[d] > 0 {
+				return keptApart
+			}
+		}
+	}
+	return fine
+}
+
+func (s *shape) refusesSpread(h int32) refusal {
+	for i := range s.hard {
+		if s.hard[i].ledger.topology.domain[h] < 0 {
+			return noSpreadLabel
+		}
+	}
+	for i := range s.hard {
+		if s.hard[i].skew(s, h) > s.hard[i].maxSkew {
+			return uneven
+		}
+	}
+	return fine
+}
+
+// skew is by how much host h's domain would exceed the emptiest one.
+func (c *constraint) skew(s *shape, h int32) int64 {
+	skew := int64(c.ledger.counts[c.ledger.topology.domain[h]]) - c.ledger.floor(c.minDomains)
+	if s.kind.has(c.selector) {
+		skew++
+	}
+	return skew
+}
+
+// company judges required pod affinity. The first pod of a series that wants to be near its own kind is let in anywhere.
+func (s *shape) company(h int32) bool {
+	together, any := true, false
+	for _, g := range s.with {
+		d := g.topology.domain[h]
+		if d < 0 {
+			return false
+		}
+		together = together && g.chosen[d] > 0
+		any = any || g.any > 0
+	}
+	return together || !any && s.kind.has(s.with[0].selector)
+}

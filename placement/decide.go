@@ -1,0 +1,194 @@
+package placement
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+)
+
+// decide answers for every pod that waits. Pods of higher priority are decided first; among equals those with the fewest
+// possible hosts, then the largest, then by hash. A pod that only waits for the company of another, or for a spread to
+// even out, is tried again when that has changed.
+func (w *world) decide() Plan {
+	w.tidy()
+	w.line()
+	w.weighScarcity()
+	w.plan++
+	w.moves, w.repairs = 0, 256+len(w.queue)/2
+	for _, b := range w.budgets {
+		b.left = b.view.Allowed
+	}
+	var plan Plan
+	if n := len(w.queue); n > 0 {
+		plan.Binds = make([]Bind, 0, n)
+		w.others = make([]string, 0, min(n*(w.want-1), 1<<20))
+	}
+	for progress := true; progress; {
+		progress = false
+		w.unreserve()
+		left := w.queue[:0]
+		for _, i := range w.queue {
+			if w.place(i, &plan) || w.makeRoom(i, &plan) {
+				progress = true
+				continue
+			}
+			left = append(left, i)
+		}
+		w.queue = left
+	}
+	plan.Pending = w.pending()
+	w.preemptFor(w.queue, &plan)
+	w.unreserve()
+	w.rebalance(&plan)
+	w.dismiss()
+	plan.Binds = slices.DeleteFunc(plan.Binds, func(b Bind) bool { return b.Pod == "" })
+	for _, i := range w.fresh {
+		w.pods[i].bound = -1
+	}
+	w.fresh = w.fresh[:0]
+	return plan
+}
+
+// place binds a pod to the best of its candidates.
+func (w *world) place(i int32, plan *Plan) bool {
+	r := &w.pods[i]
+	if r.shape.hopeless(w) {
+		return false
+	}
+	cs := w.candidates(r.shape, r.hash)
+	if len(cs) == 0 {
+		r.shape.fail(w)
+		return false
+	}
+	w.rank(r.shape, r.owner, cs)
+	w.bind(i, cs[0].host, w.alternatives(cs), plan)
+	return true
+}
+
+// makeRoom repairs for a pod that fits nowhere, and keeps the room that victims leave to it; true when it is bound.
+func (w *world) makeRoom(i int32, plan *Plan) bool {
+	s := w.pods[i].shape
+	if s.barren != [2]int{w.plan, w.stamp} && (len(w.fresh) > 0 || w.opts.Moves > 0) {
+		if w.repair(i, plan) {
+			return true
+		}
+		s.barren = [2]int{w.plan, w.stamp}
+	}
+	if w.awaitsRoom(i) {
+		w.reserve(i)
+	}
+	return false
+}
+
+// preemptFor asks for room for those that are left when nothing else helps any more.
+func (w *world) preemptFor(queue []int32, plan *Plan) {
+	if !w.opts.Preempt {
+		return
+	}
+	for _, i := range queue {
+		s := w.pods[i].shape
+		if s.firm == [2]int{w.plan, w.stamp} || s.pod.NeverPreempts || !w.ranks.below(s.pod.Priority) || w.awaitsRoom(i) {
+			continue
+		}
+		if len(plan.Preemptions) == mostPreemptions {
+			return
+		}
+		if !w.preempt(i, plan) {
+			s.firm = [2]int{w.plan, w.stamp}
+		}
+	}
+}
+
+func (w *world) bind(i, h int32, others []string, plan *Plan) {
+	r := &w.pods[i]
+	plan.Binds = append(plan.Binds, Bind{r.uid, w.id[h], others})
+	r.bound = int32(len(plan.Binds) - 1)
+	r.claim, r.waits, r.nominated = w.id[h], false, ""
+	w.fresh = append(w.fresh, i)
+	w.settle(i, h)
+}
+
+// alternatives are the next best hosts. They lie in one long list, cut in pieces.
+func (w *world) alternatives(cs []candidate) []string {
+	cs = cs[1:min(len(cs), w.want)]
+	if cap(w.others)-len(w.others) < len(cs) {
+		w.others = make([]string, 0, 1<<16)
+	}
+	from := len(w.others)
+	for i := range cs {
+		w.others = append(w.others, w.id[cs[i].host])
+	}
+	return w.others[from:len(w.others):len(w.others)]
+}
+
+// tidy forgets what is no longer waiting or refused; only then may the records of dropped pods be used again.
+func (w *world) tidy() {
+	w.queue = slices.DeleteFunc(w.queue, func(i int32) bool { return !w.pods[i].waits })
+	w.refused = slices.DeleteFunc(w.refused, func(i int32) bool { return w.pods[i].invalid == "" || w.pods[i].claim != "" })
+	w.spare = append(w.spare, w.dead...)
+	w.dead = w.dead[:0]
+}
+
+// line puts the queue in order: priority, then the power of two of the number of possible hosts, then that of the size.
+func (w *world) line() {
+	for _, i := range w.queue {
+		r := &w.pods[i]
+		room := uint64(bits.Len(uint(len(r.spec.static.hosts))))
+		order := uint64(^uint32(r.spec.pod.Priority)^1<<31)<<32 | room<<26 | uint64(63-r.spec.size)<<20 | r.hash>>44
+		w.sorted = w.sorted && order == r.order
+		r.order = order
+	}
+	if w.sorted {
+		return
+	}
+	slices.SortFunc(w.queue, func(a, b int32) int {
+		x, y := &w.pods[a], &w.pods[b]
+		if x.order != y.order {
+			return cmp.Compare(x.order, y.order)
+		}
+		return cmp.Or(cmp.Compare(x.hash, y.hash), cmp.Compare(x.uid, y.uid))
+	})
+	w.sorted = true
+}
+
+// hopeless says that a pod of this shape was refused everywhere and nothing has changed since that could help: hosts
+// only get fuller until somebody leaves, but company comes and spreads even out.
+func (s *shape) hopeless(w *world) bool { return s.failed && s.version == s.changes(w) }
+
+func (s *shape) fail(w *world) { s.failed, s.version = true, s.changes(w) }
+
+func (s *shape) changes(w *world) int {
+	sum := w.relief
+	for _, g := range s.with {
+		sum += g.version
+	}
+	for i := range s.hard {
+		sum += s.hard[i].ledger.version
+	}
+	return sum
+}
+
+// pending explains what is left, by the state at the end, so that every reason is true when it is read.
+func (w *world) pending() []Pending {
+	if len(w.queue)+len(w.refused) == 0 {
+		return nil
+	}
+	out := make([]Pending, 0, len(w.queue)+len(w.refused))
+	for _, i := range w.queue {
+		s := w.pods[i].shape
+		if s.explained != w.stamp {
+			s.pending, s.explained = w.explain(s), w.stamp
+		}
+		one := s.pending
+		one.Pod = w.pods[i].uid
+		out = append(out, one)
+	}
+	from := len(out)
+	for _, i := range w.refused {
+		out = append(out, Pending{Pod: w.pods[i].uid, Reasons: []Reason{{Text: reasonInvalid + w.pods[i].invalid}}})
+	}
+	slices.SortFunc(out[from:], func(a, b Pending) int {
+		return cmp.Or(cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Reasons[0].Text, b.Reasons[0].Text))
+	})
+	return slices.CompactFunc(out, func(a, b Pending) bool { return a.Hosts == 0 && b.Hosts == 0 && a.Pod == b.Pod })
+}

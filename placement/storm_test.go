@@ -1,0 +1,100 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+var dawn = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// A host that fails once is used again at once; one that flaps every 20 s is out after the third time, and in again when
+// it has been calm for a while.
+func TestFlappingHostIsDamped(t *testing.T) {
+	d := DefaultDamping()
+	var f Flaps
+	now := dawn
+	for i, want := range []bool{false, false, true, true, true} {
+		f = d.Lost(f, now)
+		if f.Suppressed != want {
+			t.Fatalf("loss %d: suppressed %v, penalty %d", i+1, f.Suppressed, f.Penalty)
+		}
+		now = now.Add(20 * time.Second)
+	}
+	until := d.Until(f, now)
+	if !d.Aged(f, until.Add(-10*time.Second)).Suppressed || d.Aged(f, until.Add(10*time.Second)).Suppressed {
+		t.Errorf("wrong end of suppression: %s", until.Sub(now))
+	}
+	if calm := until.Sub(now); calm < 2*time.Minute || calm > 8*time.Minute {
+		t.Errorf("suppressed for %s after it calmed down", calm)
+	}
+}
+
+// However a host flaps, the times at which it is lost while it may take pods are few: after the first two, at most one
+// in each time that suppression lasts. And a host that stays up is always used again within four half-lives.
+func TestFlappingMovesAreBounded(t *testing.T) {
+	d := DefaultDamping()
+	rapid.Check(t, func(t *rapid.T) {
+		var f Flaps
+		now, costly := dawn, 0
+		for range rapid.IntRange(1, 300).Draw(t, "flaps") {
+			if f = d.Aged(f, now); !f.Suppressed {
+				costly++
+			}
+			f = d.Lost(f, now)
+			now = now.Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
+		}
+		if most := 3 + int(now.Sub(dawn)/(45*time.Second)); costly > most {
+			t.Fatalf("%d losses moved pods in %s, at most %d may", costly, now.Sub(dawn), most)
+		}
+		if d.Aged(f, now.Add(4*d.HalfLife)).Suppressed {
+			t.Fatal("suppressed for ever")
+		}
+	})
+}
+
+func TestAgeingHalves(t *testing.T) {
+	d := DefaultDamping()
+	f := Flaps{Penalty: 8000, At: dawn}
+	for i := range 5 {
+		got := d.Aged(f, dawn.Add(time.Duration(i)*d.HalfLife/2)).Penalty
+		want := []int64{8000, 5657, 4000, 2828, 2000}[i]
+		if got < want-80 || got > want+80 {
+			t.Errorf("after %d half half-lives %d, want %d", i, got, want)
+		}
+	}
+	if d.Aged(f, dawn.Add(-time.Hour)).Penalty != 8000 {
+		t.Error("time that runs backwards aged the penalty")
+	}
+}
+
+func TestStormBrake(t *testing.T) {
+	b := DefaultBrake()
+	var storm []Loss
+	for i := range 8 {
+		storm = append(storm, Loss{fmt.Sprint("a", i), "zone-a", dawn.Add(time.Duration(i) * 100 * time.Millisecond)})
+	}
+	calm := Loss{"b0", "zone-b", dawn}
+	sizes := map[string]int{"zone-a": 10, "zone-b": 10}
+	for _, c := range []struct {
+		after time.Duration
+		due   int
+	}{{time.Second, 3}, {6 * time.Second, 4}, {21 * time.Second, 7}, {time.Minute, 9}} {
+		due, next := b.Due(append(slices.Clone(storm), calm), sizes, dawn.Add(c.after))
+		if len(due) != c.due || !slices.Contains(due, "b0") {
+			t.Errorf("after %s: %v", c.after, due)
+		}
+		if (c.due < 9) == next.IsZero() {
+			t.Errorf("after %s: next at %s", c.after, next)
+		}
+	}
+	if due, _ := b.Due(storm[:2], sizes, dawn.Add(time.Second)); len(due) != 2 {
+		t.Errorf("two lost hosts are no storm: %v", due)
+	}
+	if due, _ := b.Due(storm, map[string]int{"zone-a": 100}, dawn.Add(time.Second)); len(due) != 8 {
+		t.Errorf("eight of a hundred are no storm: %v", due)
+	}
+}
