@@ -22,6 +22,7 @@ type node struct {
 	member    bool // not evicted
 	away      bool // switched off on purpose
 	lives     int  // boots; what was started in an earlier one is void
+	beats     int  // of its ticks and repairs, likewise
 	clock     clock
 	disk      disk
 	r         *store.Replica
@@ -179,14 +180,33 @@ func (n *node) boot() {
 		n.watch = append(n.watch, s)
 	}
 	w.tell("%s is up, %d records", n.name, r.Sizes().Records)
+	n.beat()
 	life := n.lives
-	w.every(func() time.Duration { return w.plan.tick }, func() bool { return n.lives == life && n.up }, func() { n.step(n.r.Tick()) })
-	w.every(func() time.Duration { return w.plan.repair*3/4 + w.between(0, w.plan.repair/2) }, func() bool { return n.lives == life && n.up }, func() { w.reconcile(n, w.other(n)) })
 	w.after(w.between(0, time.Second), func() {
 		if n.lives == life && n.up {
 			w.reconcile(n, w.other(n))
 		}
 	})
+}
+
+// beat begins the node's ticks and repairs, anew where the world's pace changed.
+func (n *node) beat() {
+	w := n.w
+	n.beats++
+	beats := n.beats
+	on := func() bool { return n.beats == beats && n.up }
+	w.every(func() time.Duration { return w.plan.tick }, on, func() { n.step(n.r.Tick()) })
+	w.every(func() time.Duration { return w.plan.repair*3/4 + w.between(0, w.plan.repair/2) }, on, func() { w.reconcile(n, w.other(n)) })
+}
+
+// pace says how often nodes tick and repair from now on.
+func (w *world) pace(tick, repair time.Duration) {
+	w.plan.tick, w.plan.repair = tick, repair
+	for _, n := range w.nodes {
+		if n.up {
+			n.beat()
+		}
+	}
 }
 
 // every does something again and again, for as long as it goes on.
@@ -201,11 +221,10 @@ func (w *world) every(wait func() time.Duration, on func() bool, do func()) {
 
 // down ends the node: what is not on its disk is gone.
 func (n *node) down() {
-	if n.r.Sizes().Pending > 0 {
-		n.w.plan.forgot = true // a home may have accepted what this node does not know of
-	}
+	n.w.oracle.crashed(n)
 	n.up = false
 	n.lives++
+	n.beats++
 	n.r, n.pending, n.inbox = nil, nil, nil
 	n.w.tell("%s is down", n.name)
 }
