@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"hash/fnv"
 	"slices"
@@ -29,6 +28,7 @@ type node struct {
 	fresh     bool // it joined and met nobody yet: it serves no clients
 	forgetful bool
 	watch     []*store.Subscription
+	rev       store.Revision // up to which the oracle has seen its view
 	pending   map[uint64]func(*store.Reply)
 	inbox     []func() // inputs while the disk is behind
 	talks     int      // reconciliations that it asked for and that go on
@@ -168,7 +168,7 @@ func (n *node) boot() {
 	n.disk.busy, n.disk.under = false, nil
 	n.r, n.up, n.pending, n.inbox, n.talks, n.served = r, true, map[uint64]func(*store.Reply){}, nil, 0, 0
 	n.seen, n.dead, n.heads, n.view = map[[32]byte]bool{}, map[string]bool{}, map[string]*store.Object{}, nil
-	n.watch = n.watch[:0]
+	n.watch, n.rev = n.watch[:0], r.Rev()
 	for _, kind := range []string{pods, things, claims} {
 		s, err := r.Subscribe(store.Selector{Kind: kind}, 0, true)
 		if err != nil {
@@ -344,6 +344,18 @@ func (n *node) observe() {
 	if !n.up {
 		return
 	}
+	if rev := n.r.Rev(); rev != n.rev {
+		n.rev = rev
+		n.look()
+	}
+	z, l := n.r.Sizes(), n.w.plan.limits
+	if z.Early > l.Early || z.Held > l.Held || z.Waiting > l.Waiting {
+		n.w.fail("%s is over its bounds: %+v", n.name, z)
+	}
+}
+
+// look shows the oracle what changed since it looked last.
+func (n *node) look() {
 	done, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, s := range n.watch {
@@ -355,16 +367,4 @@ func (n *node) observe() {
 			n.w.oracle.shown(n.w, n, ev.Old, ev.New)
 		}
 	}
-	z, l := n.r.Sizes(), n.w.plan.limits
-	if z.Early > l.Early || z.Held > l.Held || z.Waiting > l.Waiting {
-		n.w.fail("%s is over its bounds: %+v", n.name, z)
-	}
-}
-
-func hash(frame []byte) (h [32]byte) {
-	f := fnv.New128a()
-	f.Write(frame)
-	f.Sum(h[:0])
-	binary.BigEndian.PutUint64(h[16:], uint64(len(frame)))
-	return h
 }

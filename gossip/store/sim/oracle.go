@@ -190,9 +190,13 @@ func (o *oracle) accepted(home *node, frame []byte) {
 
 // met notes that to holds what from held when they began.
 func (o *oracle) met(w *world, from, to *node, began time.Duration) {
+	enough := min(4, len(w.nodes))
+	late := w.clock().Add(time.Minute)
 	for _, x := range o.ops {
-		early := x.stamp.Time().After(w.clock().Add(time.Minute)) // held back in memory, now or once the clocks are right
-		if at, ok := x.holders[from.name]; ok && at < began && len(x.holders) < 4 && !early {
+		if len(x.holders) == 0 || len(x.holders) >= enough || x.stamp.Time().After(late) { // held back in memory, now or once the clocks are right
+			continue
+		}
+		if at, ok := x.holders[from.name]; ok && at < began {
 			if _, has := x.holders[to.name]; !has {
 				x.holders[to.name] = w.now
 			}
@@ -334,14 +338,14 @@ func (o *oracle) published(w *world, n *node, frame []byte) {
 	}
 }
 
-func (o *oracle) refused(w *world, n *node, from string, frame []byte) {
-	if o.bad[hash(frame)] == "" {
+func (o *oracle) refused(w *world, n *node, from string, h [32]byte) {
+	if o.bad[h] == "" {
 		w.fail("%s refuses an honest frame of %s", n.name, from)
 	}
 }
 
-func (o *oracle) relayed(w *world, n *node, from string, frame []byte) {
-	if why := o.bad[hash(frame)]; why != "" {
+func (o *oracle) relayed(w *world, n *node, from string, h [32]byte) {
+	if why := o.bad[h]; why != "" {
 		w.fail("%s takes poison of %s: %s", n.name, from, why)
 	}
 }
