@@ -18,8 +18,8 @@ func (c *core) load(s *saved, v *view) {
 	c.out = c.out[:0]
 	for _, k := range c.touched {
 		e := c.entries[k]
-		if o := e.project(); o != nil {
-			v.load(o)
+		if r := e.row(); r != nil {
+			v.load(r)
 		}
 		for _, l := range e.lives {
 			if l.dead() {

@@ -228,29 +228,45 @@ func (e *entry) version() []Dot {
 }
 
 // project computes the view; nil where nothing is alive. Rev and Created are the view's to set.
-func (e *entry) project() *Object {
+func (e *entry) project() *Object { return e.row().object() }
+
+func (e *entry) row() *row {
 	living := e.living()
-	if len(living) == 0 {
+	switch {
+	case len(living) == 0:
 		return nil
+	case len(living) > 1 || len(living[0].versions) > 1:
+		return &row{whole: e.join(living)}
 	}
+	recs := living[0].parts
+	recs[Intent] = living[0].versions[0]
+	return &row{sole: recs}
+}
+
+// join computes the view of several versions or lives.
+func (e *entry) join(living []*life) *Object {
 	l := living[0]
 	all := l.unsettled()
 	exec := all[0]
-	o := &Object{
-		Key: e.key, UID: l.uid.String(), Human: exec.Human, Author: exec.Dot.Actor, Root: exec.Root,
-		Head: l.head().public(), version: e.version(),
-	}
-	o.Bodies[Intent] = exec.Body
-	for p := Intent + 1; p < Parts; p++ {
-		if r := l.parts[p]; r != nil {
-			o.Bodies[p] = r.Body
-		}
-	}
+	o := exec.show(l.parts)
+	o.Head, o.version = l.head().public(), e.version()
 	others := all[1:]
 	if exec.Claim { // what lost is settled, and its owner must hear of it
 		others = slices.DeleteFunc(slices.Clone(l.versions), func(v *Record) bool { return v.Op == Delete || v.Basis == exec.Basis })
 	}
 	o.Others = siblings(exec, others, living[1:])
+	return o
+}
+
+// show is the object that the executing intent makes together with parts, its head and version aside.
+func (u *Record) show(parts [Parts]*Record) *Object {
+	o := &Object{Key: u.Key, UID: u.UID.String(), Human: u.Human, Author: u.Dot.Actor, Root: u.Root}
+	o.Bodies[Intent] = u.Body
+	for p := Intent + 1; p < Parts; p++ {
+		if r := parts[p]; r != nil {
+			o.Bodies[p] = r.Body
+		}
+	}
 	return o
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
@@ -74,7 +75,7 @@ func TestSubscriptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(sub.Initial) != 1 || sub.Initial[0] != o || sub.Rev != o.Rev {
+	if len(sub.Initial) != 1 || !reflect.DeepEqual(sub.Initial[0], o) || sub.Rev != o.Rev {
 		t.Fatalf("%+v", sub)
 	}
 	put(t, s, Write{Key: Key{"core/nodes", "", "n"}, Body: []byte("another kind")})
@@ -89,14 +90,14 @@ func TestSubscriptions(t *testing.T) {
 		}
 		evs = append(evs, more...)
 	}
-	if evs[0].Old != o || evs[0].New != o2 || evs[1].New.UID != o.UID || evs[1].New.Rev <= o2.Rev || evs[2].New != nil || evs[2].Old != evs[1].New || len(evs) != 3 {
+	if !reflect.DeepEqual(evs[0].Old, o) || !reflect.DeepEqual(evs[0].New, o2) || evs[1].New.UID != o.UID || evs[1].New.Rev <= o2.Rev || evs[2].New != nil || !reflect.DeepEqual(evs[2].Old, evs[1].New) || len(evs) != 3 {
 		t.Fatalf("%+v", evs)
 	}
 	late, err := s.Subscribe(Selector{Kind: "core/pods"}, o2.Rev, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if more, err := late.Next(ctx); err != nil || len(more) != 2 || more[0] != evs[1] {
+	if more, err := late.Next(ctx); err != nil || len(more) != 2 || !reflect.DeepEqual(more[0], evs[1]) {
 		t.Fatalf("%v %v", more, err)
 	}
 	late.Close()
@@ -117,7 +118,7 @@ func TestSubscriptions(t *testing.T) {
 func TestLogForgets(t *testing.T) {
 	v := newView(10)
 	show := func(i int) {
-		v.show(&shown{key: pod("x"), obj: &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", uint64(i)}}}})
+		v.show(&shown{key: pod("x"), row: &row{whole: &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", uint64(i)}}}}})
 	}
 	for i := range maxLog + 100 {
 		show(i + 1)
@@ -138,7 +139,7 @@ func TestLogIsBoundedInTime(t *testing.T) {
 	show := func(times int) {
 		for range times {
 			n++
-			v.show(&shown{key: pod("x"), obj: &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", n}}}})
+			v.show(&shown{key: pod("x"), row: &row{whole: &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", n}}}}})
 		}
 	}
 	kept := func(want int) {
@@ -183,7 +184,7 @@ func TestLogIsBoundedInBytes(t *testing.T) {
 		body = append(make([]byte, 0, size), body...)
 		o := &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", uint64(i + 1)}}}
 		o.Bodies[Intent] = body
-		v.show(&shown{key: o.Key, obj: o})
+		v.show(&shown{key: o.Key, row: &row{whole: o}})
 		v.touch([]Key{o.Key}) // costs no body
 	}
 	evs := v.since(Selector{Kind: "core/pods"}, v.oldest)
