@@ -381,7 +381,7 @@ func decodeFrame(b []byte) ([]*Record, error) {
 		if len(recs) == maxPerFrame {
 			return nil, fmt.Errorf("%w: more than %d records in a frame", ErrPoison, maxPerFrame)
 		}
-		r, err := d.envelope()
+		r, err := d.envelope(new(pieces))
 		if err != nil {
 			return nil, err
 		}
@@ -390,14 +390,14 @@ func decodeFrame(b []byte) ([]*Record, error) {
 	return recs, nil
 }
 
-// envelope reads one record, which gets memory of its own.
-func (d *decoder) envelope() (*Record, error) {
+// envelope reads one record, which gets memory of its own, out of p.
+func (d *decoder) envelope(p *pieces) (*Record, error) {
 	msg := d.take(d.length(maxRecord))
 	sig := d.take(d.length(maxSig))
 	if d.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPoison, d.err)
 	}
-	own := append(append(make([]byte, 0, len(msg)+len(sig)), msg...), sig...)
+	own := append(append(p.take(len(msg)+len(sig)), msg...), sig...)
 	return decodeRecord(own[:len(msg):len(msg)], own[len(msg):])
 }
 
