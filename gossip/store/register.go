@@ -27,7 +27,7 @@ type life struct {
 }
 
 func (u *Record) settles(v *Record) bool {
-	c := u.after.humanCompare(v.after)
+	c := u.after().humanCompare(v.after())
 	return c.oInK && (!c.kInO || u.ranks(v) > 0)
 }
 
@@ -48,7 +48,7 @@ func (u *Record) claims(v *Record) int {
 	return cmp.Or(cmp.Compare(v.Basis.Stamp, u.Basis.Stamp), v.Basis.Dot.compare(u.Basis.Dot))
 }
 
-func (u *Record) replaces(v *Record) bool { return u.after.sees(v.after) && u.settles(v) }
+func (u *Record) replaces(v *Record) bool { return u.after().sees(v.after()) && u.settles(v) }
 
 // executes orders the versions that nothing settles: what stands first is what the mesh does. A put that stands beside a
 // delete carries a person's edit that the delete did not know, so puts go first.
@@ -115,7 +115,7 @@ func headOf(versions []*Record) head {
 	var k knowledge
 	for _, v := range versions {
 		h = h.merge(v.head)
-		k = k.join(v.after, false)
+		k = k.join(v.after(), false)
 	}
 	raised, wrote := k.counts()
 	h.generation += raised
@@ -151,7 +151,7 @@ func (l *life) believed() []*Record {
 // knows joins what the authors of all versions knew.
 func knows(versions []*Record) (k knowledge) {
 	for _, v := range versions {
-		k = k.join(v.after, false)
+		k = k.join(v.after(), false)
 	}
 	return k
 }
@@ -177,7 +177,7 @@ func (l *life) context(human bool) knowledge {
 	all := l.unsettled()
 	for _, v := range l.versions {
 		answers := human || slices.Contains(all, v) && v.same(all[0])
-		k = k.join(v.after, answers)
+		k = k.join(v.after(), answers)
 	}
 	return k
 }
