@@ -193,7 +193,7 @@ func (d *disk) read(tx *bolt.Tx, s *saved) error {
 		return err
 	}
 	d.lost = tx.Bucket(bucketLost).Stats().KeyN
-	names, pieces := names{}, pieces{size: 64 << 10}
+	names, pieces := names{}, pieces{size: 256 << 10}
 	return tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
 		r, err := pieces.decode(k, v)
 		if err != nil {
