@@ -18,8 +18,8 @@ func (c *core) load(s *saved, v *view) {
 	c.out = c.out[:0]
 	for _, k := range c.touched {
 		e := c.entries[k]
-		if o := e.project(); o != nil {
-			v.load(o)
+		if r := e.row(); r != nil {
+			v.load(r)
 		}
 		for _, l := range e.lives {
 			if l.dead() {
@@ -34,7 +34,7 @@ func (c *core) load(s *saved, v *view) {
 // restore takes a record from disk, which is in the set already, and out of the set again where it does not count.
 func (c *core) restore(r *Record) {
 	c.out = c.out[:0]
-	c.counter = max(c.counter, r.after.of(c.self).seen)
+	c.counter = max(c.counter, r.after().of(c.self).seen)
 	c.clock.observe(r.Stamp)
 	counts := false
 	if r.Part == Intent {

@@ -23,7 +23,7 @@ func (c *core) receive(now time.Time, ev event) {
 // merge takes one record in and reports whether it counts now. The caller reveals.
 func (c *core) merge(now time.Time, r *Record) bool {
 	if r.Dot.Actor == c.self || c.cfg.Forgetful { // others may lie about our dots, but who forgot them must ask
-		c.recall(r.after.of(c.self).seen)
+		c.recall(r.after().of(c.self).seen)
 	}
 	if r.Dot.Actor != c.self && early(now, r.Stamp) {
 		return c.postpone(r)

@@ -438,7 +438,7 @@ func noEditLost(rt *rapid.T, l *lab, keys []Key, edits map[string]*Record) {
 	for body, e := range edits {
 		answered := shown[body]
 		for _, r := range there {
-			answered = answered || r.UID == e.UID && r.hash != e.hash && r.after.of(e.Dot.Actor).human >= e.Dot.N
+			answered = answered || r.UID == e.UID && r.hash != e.hash && r.after().of(e.Dot.Actor).human >= e.Dot.N
 		}
 		if !answered {
 			rt.Fatalf("a person's edit %q was lost\n%s", body, dump(l.cores["a"]))
@@ -490,7 +490,7 @@ func (tr truth) check(rt *rapid.T, all []*Record) {
 			if !e.Human || e.UID != r.UID || r.Part != Intent {
 				continue
 			}
-			if says := r.after.of(e.Dot.Actor).human >= e.Dot.N; says != tr[r.hash][e.Dot] {
+			if says := r.after().of(e.Dot.Actor).human >= e.Dot.N; says != tr[r.hash][e.Dot] {
 				rt.Fatalf("%v says that it answers for %v: %v", r.Dot, e.Dot, says)
 			}
 		}

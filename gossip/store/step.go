@@ -46,11 +46,11 @@ type effect struct {
 
 type shown struct {
 	key    Key
-	obj    *Object // nil: gone
-	dead   []UID   // lives that ended
-	back   []UID   // lives that a person's edit revived
-	purged []UID   // lives whose tombstone was purged
-	only   bool    // lives only: obj is not looked at
+	row    *row  // nil: gone
+	dead   []UID // lives that ended
+	back   []UID // lives that a person's edit revived
+	purged []UID // lives whose tombstone was purged
+	only   bool  // lives only: row is not looked at
 }
 
 type answer struct {
@@ -179,7 +179,7 @@ func (c *core) reveal() {
 			c.emit(effect{show: &shown{key: k}})
 			continue
 		}
-		c.emit(effect{show: &shown{key: k, obj: e.project()}})
+		c.emit(effect{show: &shown{key: k, row: e.row()}})
 		c.tidy(e)
 	}
 	clear(c.acted)
