@@ -183,9 +183,9 @@ type Sizes struct {
 func (r *Replica) Sizes() Sizes {
 	s := Sizes{
 		Records: r.core.set.size(), Early: r.core.early.size(), Held: len(r.core.held.order), Pending: len(r.core.pending),
-		Entries: len(r.core.entries), Gathered: len(r.cur.ops) + len(r.cur.after),
+		Entries: r.core.entries.size(), Gathered: len(r.cur.ops) + len(r.cur.after),
 	}
-	for _, e := range r.core.entries {
+	for e := range r.core.entries.all {
 		s.Waiting = max(s.Waiting, len(e.waiting))
 	}
 	return s
