@@ -229,10 +229,13 @@ func (c *core) follow(r *Record, l *life, w *Write) {
 	r.context = r.context.below(r.Dot)
 	r.Basis = exec.Basis
 	r.Born = l.born()
-	shown := headOf(l.believed())
-	want := max(shown.generation, w.Head.Generation)
+	shown, believed := l.head(), headOf(l.believed())
+	want := max(believed.generation, w.Head.Generation)
 	if r.head = shown.advance(w.Head); w.Op == Delete {
-		r.head, want = shown, shown.generation+1
+		r.head, want = shown, believed.generation+1
+	}
+	for _, d := range l.doubt { // not shown to the writer, so what it leaves out there is not put back
+		r.head = r.head.merge(d.head)
 	}
 	r.head.generation = 0
 	for _, v := range l.believed() {

@@ -44,7 +44,7 @@ var mutants = []mutant{
 	{"the last status to arrive wins", "merging.go", "	if l.dead() || old != nil && !r.newer(old) {\n", "	if l.dead() {\n"},
 	{"old lives are merged behind the horizon", "merging.go", "	if l == nil && r.born() <= c.horizon[r.Kind] {\n", "	if l == nil && r.born() <= c.horizon[r.Kind] && r.Op == Delete {\n"},
 	{"a life's birth is its latest record", "merging.go", "	if l == nil && r.born() <= c.horizon[r.Kind] {\n", "	if l == nil && r.Stamp <= c.horizon[r.Kind] {\n"},
-	{"tombstones are purged without asking", "sweeping.go", "c.everywhere(last) {\n", "(c.everywhere(last) || true) {\n"},
+	{"tombstones are purged without asking", "sweeping.go", "c.everywhere(old) {\n", "(c.everywhere(old) || true) {\n"},
 	{"a purge does not move the horizon", "sweeping.go", "			c.raise(l.key.Kind, last)\n			c.purge(l)\n", "			c.purge(l)\n"},
 	{"living objects behind a horizon are purged", "sweeping.go", "l != nil && l.dead() && l.versions[0].hash == r.hash && l.last() <= upTo {\n", "l != nil && l.last() <= upTo {\n"},
 	{"zombies are not set aside", "stability.go", "	c.adopt(now, m.peer.horizons)\n	c.quarantine(m)\n", "	c.adopt(now, m.peer.horizons)\n"},
