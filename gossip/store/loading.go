@@ -1,12 +1,16 @@
 package store
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // load fills the core and the view from disk.
 func (c *core) load(s *saved, v *view) {
 	c.horizon = s.horizon
 	c.set = grow(s.records)
-	c.loading = true
+	c.loading = make(map[Key]*entry, len(s.records)) // a tree that grew entry by entry would leave more garbage than there are entries
 	for _, part := range [...]bool{false, true} { // intents first, then what is bound to them
 		for _, r := range s.records {
 			if (r.Part != Intent) == part {
@@ -14,10 +18,9 @@ func (c *core) load(s *saved, v *view) {
 			}
 		}
 	}
-	c.loading = false
 	c.out = c.out[:0]
 	for _, k := range c.touched {
-		e := c.entries[k]
+		e := c.known(k)
 		if r := e.row(); r != nil {
 			v.load(r)
 		}
@@ -27,6 +30,8 @@ func (c *core) load(s *saved, v *view) {
 			}
 		}
 	}
+	c.entries = grow(slices.SortedFunc(maps.Values(c.loading), (*entry).compare))
+	c.loading = nil
 	v.arrange()
 	c.acted, c.touched = map[Key]bool{}, nil // not cleared: they were as large as the store
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // life is one UID's register: the versions of its intent that no later write has both seen and settled, and the newest
@@ -20,7 +21,7 @@ import (
 // shown, but its head counts, so that a deletion or a removed finalizer sticks and the generation rises.
 type life struct {
 	uid      UID
-	key      Key
+	key      *Key           // the entry's
 	versions []*Record      // sorted by executing order, the greatest first
 	parts    [Parts]*Record // [Intent] unused
 	doubt    []*Record      // machines' writes of this node that a home may have accepted, and that their writers take for refused
@@ -189,6 +190,12 @@ type entry struct {
 	busy    bool    // a proposal is on its way: writes wait
 	waiting []event
 }
+
+func (e *entry) compare(o *entry) int {
+	return cmp.Or(strings.Compare(e.key.Kind, o.key.Kind), strings.Compare(e.key.Namespace, o.key.Namespace), strings.Compare(e.key.Name, o.key.Name))
+}
+
+func (e *entry) weight() sum { return sum{} }
 
 func (e *entry) life(u UID) *life {
 	for _, l := range e.lives {

@@ -30,7 +30,7 @@ func newLab(t testing.TB, names ...string) *lab {
 }
 
 func (l *lab) object(at string, k Key) *Object {
-	if e := l.cores[at].entries[k]; e != nil {
+	if e := l.cores[at].known(k); e != nil {
 		return e.project()
 	}
 	return nil
@@ -429,7 +429,7 @@ func noEditLost(rt *rapid.T, l *lab, keys []Key, edits map[string]*Record) {
 				shown[string(s.Body)] = true
 			}
 		}
-		if e := l.cores["a"].entries[k]; e != nil {
+		if e := l.cores["a"].known(k); e != nil {
 			for _, life := range e.lives {
 				there = append(there, life.unsettled()...)
 			}
@@ -452,7 +452,7 @@ type truth map[hash]map[Dot]bool
 // before collects, per life, what a write on the node's present view answers for.
 func (tr truth) before(c *core, w Write) map[UID]map[Dot]bool {
 	out := map[UID]map[Dot]bool{}
-	e := c.entries[w.Key]
+	e := c.known(w.Key)
 	if e == nil {
 		return out
 	}

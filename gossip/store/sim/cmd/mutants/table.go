@@ -57,5 +57,5 @@ var mutants = []mutant{
 	{"what the peer lacks is not sent", "session.go", "	p.out = append(p.out, job{i: i, j: j, not: theirs})\n", "	_ = theirs\n"},
 	{"the empty are sent nothing", "session.go", "		p.out = append(p.out, job{i: i, j: j})\n		return nil\n", "		return nil\n"},
 	{"an overtaken answer is a conflict", "authoring.go", "	case p.err != nil || p.verdict == accepted:\n", "	case p.verdict == accepted && p.err == nil:\n"},
-	{"a made-up UID shadows another key", "step.go", "	if e := c.entries[k]; e != nil {\n		return e.life(u)\n	}\n	return nil\n", "	for _, e := range c.entries {\n		if l := e.life(u); l != nil && (u[15] != 0 || e.key == k || k.Name > e.key.Name) {\n			return l\n		}\n	}\n	return nil\n"},
+	{"a made-up UID shadows another key", "step.go", "	if e := c.known(k); e != nil {\n		return e.life(u)\n	}\n	return nil\n", "	for e := range c.entries.all {\n		if l := e.life(u); l != nil && (u[15] != 0 || e.key == k || k.Name > e.key.Name) {\n			return l\n		}\n	}\n	return nil\n"},
 }
