@@ -28,7 +28,7 @@ func (c *core) merge(now time.Time, r *Record) bool {
 	if r.Dot.Actor != c.self && early(now, r.Stamp) {
 		return c.postpone(r)
 	}
-	switch c.cfg.Class(r.Kind) {
+	switch c.cfg.Class(r.Key) {
 	case Local:
 		return false // another node's idea of what is local is no concern of ours
 	case Ephemeral:
@@ -129,7 +129,7 @@ func (c *core) mergePart(l *life, r *Record) bool {
 }
 
 func (c *core) keep(r *Record) {
-	switch c.cfg.Class(r.Kind) {
+	switch c.cfg.Class(r.Key) {
 	case Durable:
 		if c.loading != nil {
 			return
@@ -142,7 +142,7 @@ func (c *core) keep(r *Record) {
 }
 
 func (c *core) drop(r *Record) {
-	switch c.cfg.Class(r.Kind) {
+	switch c.cfg.Class(r.Key) {
 	case Durable:
 		c.set = c.set.without(r)
 		c.emit(effect{forget: r})

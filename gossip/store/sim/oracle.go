@@ -246,7 +246,7 @@ func (o *oracle) replied(w *world, x *op, r *store.Reply) {
 	x.acked = true
 	o.ackedCount++
 	w.tell("%s is told: w%d done: %s", x.n.name, x.id, describe(r.Object))
-	if classOf(x.w.Kind) == store.Durable && x.w.Part == store.Intent && !x.sure && !o.ended(x) {
+	if classOf(x.w.Key) == store.Durable && x.w.Part == store.Intent && !x.sure && !o.ended(x) {
 		w.fail("w%d was acknowledged by %s and is on no disk:\n%s", x.id, x.n.name, strings.Join(x.n.r.Dump(), "\n"))
 	}
 	if x.w.Base == nil {
@@ -332,7 +332,7 @@ func (o *oracle) answered(x *store.Object) map[int]bool {
 // published: nothing leaves a node that is not on its disk.
 func (o *oracle) published(w *world, n *node, frame []byte) {
 	for _, r := range store.Unframe(frame) {
-		if classOf(r.Kind) == store.Durable && !n.ever[r.Hash()] {
+		if classOf(r.Key) == store.Durable && !n.ever[r.Hash()] {
 			w.fail("%s publishes %v, which is not on its disk", n.name, r.Dot)
 		}
 	}
@@ -365,7 +365,7 @@ func (o *oracle) settled(w *world) {
 		}
 	}
 	for _, x := range o.ops {
-		if !x.acked || x.exempt || x.w.Part != store.Intent || classOf(x.w.Kind) != store.Durable {
+		if !x.acked || x.exempt || x.w.Part != store.Intent || classOf(x.w.Key) != store.Durable {
 			continue
 		}
 		if x.w.Op == store.Delete && x.w.Kind != claims { // who releases a newer claim leaves the older one
