@@ -146,7 +146,7 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 	changed, _ := s.mesh.Watch()
 	s.api, err = api.New(api.Config{
 		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API, Open: s.listen,
-		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed,
+		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed, Mine: s.sight.mine, Sure: s.sure,
 		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, Log: log.With("room", "api"),
 	})
 	if err != nil {
