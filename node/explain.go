@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -41,7 +43,12 @@ func (s *server) Explain(ctx context.Context, namespace, name string) (control.E
 	if err != nil {
 		return control.Explanation{}, err
 	}
-	return outlook.Explain(pod, s.homeOf(namespace, name), e), nil
+	out := outlook.Explain(pod, s.homeOf(namespace, name), e)
+	flapping := s.absence.Flapping()
+	for _, node := range slices.Sorted(maps.Keys(flapping)) {
+		out.Notes = append(out.Notes, "server "+node+": "+flaps(flapping[node]))
+	}
+	return out, nil
 }
 
 // homeOf tells which server decides for a pod.

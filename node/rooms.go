@@ -40,6 +40,7 @@ func (s *server) rooms(ctx context.Context, h *house) error {
 	if err := s.startBinder(h); err != nil {
 		return err
 	}
+	h.rooms.open("absence", s.remember)
 	s.ready.Store(true)
 	s.log.Info("this node is ready", "api", s.apiURL())
 	h.rooms.open("memory", giveBack)
@@ -112,8 +113,7 @@ func (s *server) startBinder(h *house) error {
 		return err
 	}
 	volumes := newClaims(client)
-	changed, _ := s.mesh.Watch()
-	s.binder, err = binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
+	s.binder, err = binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: s.absence.Watch(), Admit: s.admit, Flapping: s.absence.Flapping,
 		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Preempt: s.sure,
 		Rebalance: eagerness[s.cfg.Rebalance], Steady: s.steady, Log: s.log.With("room", "binder")})
 	if err != nil {

@@ -94,6 +94,9 @@ func printExplanation(w io.Writer, e control.Explanation) error {
 		fmt.Fprintln(w, "\nIt would fit, the least change first:")
 		printRemedies(w, "  ", e.Remedies)
 	}
+	for _, n := range e.Notes {
+		fmt.Fprintf(w, "\nnote: %s\n", n)
+	}
 	return nil
 }
 

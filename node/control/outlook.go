@@ -14,6 +14,7 @@ type Explanation struct {
 	Refusals   []Refusal   `json:"refusals,omitempty"`
 	Message    string      `json:"message,omitempty"` // in kube-scheduler's words, where it fits nowhere
 	Remedies   []Remedy    `json:"remedies,omitempty"`
+	Notes      []string    `json:"notes,omitempty"`
 }
 
 // Home is the server that decides for a pod, and why that one.

@@ -79,6 +79,9 @@ func remedies(in []placement.Remedy) (out []control.Remedy) {
 func change(c placement.Change) string {
 	switch c.Kind {
 	case placement.Ready:
+		if c.What == binder.Flapping {
+			return "wait until the node has stayed for some minutes"
+		}
 		return "the node becomes ready: " + strings.TrimPrefix(binder.Reason(c.What), "node(s) had ")
 	case placement.Uncordon:
 		return "uncordon the node"
