@@ -3,8 +3,10 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -56,18 +58,24 @@ func (s *server) tellAbsence(server, reason, message string) {
 		return
 	}
 	kind := corev1.EventTypeNormal
-	if reason == absence.Flapping {
+	if reason == absence.Flapping || reason == absence.Delayed {
 		kind = corev1.EventTypeWarning
 	}
 	s.recorder.Event(&corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: server, UID: types.UID(server)}, kind, reason, message)
 }
 
-// unsteady are the servers that get no new pods for a while.
+// unsteady are the servers that get no new pods for a while, and those that are given up later than others.
 func (s *server) unsteady() (out []control.Problem) {
 	flapping := s.absence.Flapping()
 	for _, name := range slices.Sorted(maps.Keys(flapping)) {
 		out = append(out, control.Problem{What: "server " + name, Why: flaps(flapping[name]),
 			Mend: "look for what ends it again and again: power, link, memory; once it stays it is used again by itself"})
+	}
+	for _, storm := range s.absence.Storms() {
+		out = append(out, control.Problem{What: storm.Domain,
+			Why: fmt.Sprintf("%d of its %d servers were lost at once, so they are given up one after the other; the pods of %s are not replaced yet, the next are at %s",
+				storm.Lost, storm.Size, strings.Join(storm.Waiting, ", "), storm.Next.Format(time.TimeOnly)),
+			Mend: "bring them back, or let it go on: it ends by itself"})
 	}
 	return out
 }

@@ -14,18 +14,22 @@ const forgetAfter = time.Hour
 // ledger is the memory, and pure: what is seen and the time come as arguments. Seeing the same twice changes nothing.
 type ledger struct {
 	damping placement.Damping
+	brake   placement.Brake
 	members []gossip.Member // as last seen
 	away    map[gossip.ID]*absent
 	flaps   map[string]placement.Flaps // by server name
+	storms  []Storm
 }
 
 // absent is a server that is out of sight.
 type absent struct {
-	counted bool // as a flap
+	since   time.Time // when it was first suspected
+	counted bool      // as a flap
+	due     bool      // it is given up: stays so until it is back
 }
 
 func newLedger() *ledger {
-	return &ledger{damping: placement.DefaultDamping(), away: map[gossip.ID]*absent{}, flaps: map[string]placement.Flaps{}}
+	return &ledger{damping: placement.DefaultDamping(), brake: placement.DefaultBrake(), away: map[gossip.ID]*absent{}, flaps: map[string]placement.Flaps{}}
 }
 
 // see takes in what the mesh says of its members. In doubt (this server is slow, or misses most of the others) a failure is no
@@ -40,7 +44,7 @@ func (l *ledger) see(members []gossip.Member, now time.Time, doubt bool) {
 		here[m.ID] = true
 		a := l.away[m.ID]
 		if a == nil {
-			a = &absent{}
+			a = &absent{since: m.Since}
 			l.away[m.ID] = a
 		}
 		if m.State == gossip.Failed && !a.counted && !doubt {
@@ -50,6 +54,7 @@ func (l *ledger) see(members []gossip.Member, now time.Time, doubt bool) {
 	}
 	maps.DeleteFunc(l.away, func(id gossip.ID, _ *absent) bool { return !here[id] })
 	maps.DeleteFunc(l.flaps, func(_ string, f placement.Flaps) bool { return now.Sub(f.At) > forgetAfter })
+	l.giveUp(now)
 }
 
 // learn takes in what another server remembers; of each server of the mesh the worse word counts.
@@ -102,6 +107,9 @@ func (l *ledger) next(now time.Time) (at time.Time) {
 	for _, t := range l.flapping(now) {
 		sooner(t)
 	}
+	for _, s := range l.storms {
+		sooner(s.Next)
+	}
 	return at
 }
 
@@ -110,6 +118,11 @@ func (l *ledger) standing(now time.Time) map[string]string {
 	out := map[string]string{}
 	for name := range l.flapping(now) {
 		out[name] = Flapping
+	}
+	for _, s := range l.storms {
+		for _, name := range s.Waiting {
+			out[name] = s.Domain
+		}
 	}
 	return out
 }

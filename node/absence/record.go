@@ -22,6 +22,8 @@ const (
 const (
 	Flapping = "Flapping"
 	Steady   = "Steady"
+	Delayed  = "ReplacementDelayed"
+	Resumed  = "ReplacementResumed"
 )
 
 // Config is what a Record needs. Its functions are called often; they must be cheap and must not call back.
@@ -34,7 +36,8 @@ type Config struct {
 	Doubt func() bool
 	// Ask returns what another server remembers (Memory there). It must end with its context.
 	Ask func(context.Context, gossip.ID) (map[string]placement.Flaps, error)
-	// Tell is told of a server whose standing changed, and must not block: it is now damped, or steady again.
+	// Tell is told of a server whose standing changed, and must not block: it is now damped, or steady again; given up later,
+	// or now.
 	Tell func(server, reason, message string)
 	Log  *slog.Logger
 }
@@ -51,8 +54,8 @@ type Record struct {
 // New starts nothing.
 func New(c Config) *Record { return &Record{config: c, ledger: newLedger()} }
 
-// Watch gives a channel that holds a wake after every change of Config.Members, and after any change of what Flapping
-// answers. To be called before Run.
+// Watch gives a channel that holds a wake after every change of Config.Members, and after any change of what Flapping and
+// Held answer. To be called before Run.
 func (r *Record) Watch() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -162,12 +165,20 @@ func (r *Record) report(before, now map[string]string) {
 		if before[name] == now[name] {
 			continue
 		}
-		r.config.Tell(name, Flapping, "It was lost and came back too often lately: it gets no new pods for some minutes")
+		if now[name] == Flapping {
+			r.config.Tell(name, Flapping, "It was lost and came back too often lately: it gets no new pods for some minutes")
+			continue
+		}
+		r.config.Tell(name, Delayed, "Much of "+now[name]+" was lost at once: its servers are given up one after the other, and this one's pods are not replaced yet")
 	}
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		if now[name] != "" {
 			continue
 		}
-		r.config.Tell(name, Steady, "It gets new pods again")
+		if before[name] == Flapping {
+			r.config.Tell(name, Steady, "It gets new pods again")
+		} else {
+			r.config.Tell(name, Resumed, "Nothing holds back the replacements of its pods any more ("+before[name]+" was lost at once)")
+		}
 	}
 }
