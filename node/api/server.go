@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -255,6 +256,7 @@ func (s *Server) install(cp *genericapiserver.Config, sf *serverstorage.DefaultS
 			return fmt.Errorf("group core: %w", err)
 		}
 	}
+	s.generic.Handler.NonGoRestfulMux.UnlistedHandle(customResources, http.HandlerFunc(noCustomResources))
 	return s.generic.InstallAPIGroups(named...)
 }
 
