@@ -51,8 +51,9 @@ func (c *core) merge(now time.Time, r *Record) bool {
 	return c.mergePart(l, r)
 }
 
-// recallGap is more than what all lives of a disk that was lost may have used: every one jumps by markAhead.
-const recallGap = 1 << 36
+// recallGap is more than what all lives of a disk that was lost may have used: every one jumps by markAhead, and begins above the
+// microseconds of its clock, which may have been a year ahead.
+const recallGap = 1 << 45
 
 // recall goes on counting behind a dot of ours that comes back after our disk was lost, and behind all that may still come.
 func (c *core) recall(n uint64) {
@@ -71,6 +72,9 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 		e.lives = slices.Insert(e.lives, i, l)
 	}
 	wasDead := l.dead()
+	if r.Dot.Actor == c.self { // it covers what was in doubt before, or is that
+		l.doubt = slices.DeleteFunc(slices.Clone(l.doubt), func(d *Record) bool { return d.Dot.N <= r.Dot.N })
+	}
 	replaced, added := l.merge(r)
 	if !added {
 		return false
