@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -113,7 +114,8 @@ func (s *server) startBinder(h *house) error {
 	volumes := newClaims(client)
 	changed, _ := s.mesh.Watch()
 	s.binder, err = binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
-		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Preempt: s.sure, Log: s.log.With("room", "binder")})
+		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Preempt: s.sure,
+		Rebalance: eagerness[s.cfg.Rebalance], Steady: s.steady, Log: s.log.With("room", "binder")})
 	if err != nil {
 		return err
 	}
@@ -131,6 +133,17 @@ func (s *server) startBinder(h *house) error {
 func (s *server) sure() bool {
 	hold, _ := s.mesh.Hold()
 	return s.mesh.Settled() && !hold && !s.mesh.Slow()
+}
+
+// steady tells whether pods may move for balance's sake: this server is sure, and misses nobody. Whoever will not come back has
+// to be evicted first, for it may as well be on the other side of a split.
+func (s *server) steady() bool {
+	missed := func(m gossip.Member) bool {
+		card, known := s.roster.ByName(m.Name)
+		formerLife := known && card.ID != m.ID
+		return (m.State == gossip.Suspect || m.State == gossip.Failed) && !formerLife
+	}
+	return s.sure() && !slices.ContainsFunc(s.mesh.Members(), missed)
 }
 
 // controllersState is Host in the controllers' words.

@@ -23,7 +23,7 @@ func (c *core) receive(now time.Time, ev event) {
 // merge takes one record in and reports whether it counts now. The caller reveals.
 func (c *core) merge(now time.Time, r *Record) bool {
 	if r.Dot.Actor == c.self || c.cfg.Forgetful { // others may lie about our dots, but who forgot them must ask
-		c.recall(r.after.of(c.self).seen)
+		c.recall(r.after().of(c.self).seen)
 	}
 	if r.Dot.Actor != c.self && early(now, r.Stamp) {
 		return c.postpone(r)
@@ -67,7 +67,7 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 	l := e.life(r.UID)
 	fresh := l == nil
 	if fresh {
-		l = &life{uid: r.UID, key: r.Key}
+		l = &life{uid: r.UID, key: &e.key}
 		i, _ := slices.BinarySearchFunc(e.lives, r.UID, func(l *life, u UID) int { return bytes.Compare(l.uid[:], u[:]) })
 		e.lives = slices.Insert(e.lives, i, l)
 	}
@@ -93,7 +93,7 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 	if dead != wasDead {
 		c.ended(l, dead)
 	}
-	if dead && l.last() <= c.horizon[r.Kind] && !c.loading {
+	if dead && l.last() <= c.horizon[r.Kind] && c.loading == nil {
 		c.purge(l) // everybody else did long ago: this node was away, or came out of a backup
 	}
 	return true
@@ -102,7 +102,7 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 // ended tells the view that a life is over, or that a person's edit brought it back.
 func (c *core) ended(l *life, dead bool) {
 	if !dead {
-		c.emit(effect{show: &shown{key: l.key, back: []UID{l.uid}, only: true}})
+		c.emit(effect{show: &shown{key: *l.key, back: []UID{l.uid}, only: true}})
 		return
 	}
 	for p, r := range l.parts {
@@ -111,7 +111,7 @@ func (c *core) ended(l *life, dead bool) {
 			l.parts[p] = nil
 		}
 	}
-	c.emit(effect{show: &shown{key: l.key, dead: []UID{l.uid}, only: true}})
+	c.emit(effect{show: &shown{key: *l.key, dead: []UID{l.uid}, only: true}})
 }
 
 func (c *core) mergePart(l *life, r *Record) bool {
@@ -135,7 +135,7 @@ func (c *core) mergePart(l *life, r *Record) bool {
 func (c *core) keep(r *Record) {
 	switch c.cfg.Class(r.Kind) {
 	case Durable:
-		if c.loading {
+		if c.loading != nil {
 			return
 		}
 		c.set = c.set.with(r)

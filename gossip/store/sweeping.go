@@ -65,7 +65,7 @@ func (c *core) raise(kind string, at Stamp) {
 
 func (c *core) purge(l *life) {
 	c.end(l)
-	c.emit(effect{show: &shown{key: l.key, purged: []UID{l.uid}, only: true}})
+	c.emit(effect{show: &shown{key: *l.key, purged: []UID{l.uid}, only: true}})
 }
 
 // end takes a life out of the store without a trace of its own.
@@ -78,7 +78,7 @@ func (c *core) end(l *life) {
 			c.drop(p)
 		}
 	}
-	e := c.entries[l.key]
+	e := c.known(*l.key)
 	for i, o := range e.lives {
 		if o == l {
 			e.lives = append(e.lives[:i:i], e.lives[i+1:]...)

@@ -39,8 +39,10 @@ type Binder struct {
 	jobs        chan job // as many as flights: never full
 	refused     chan job
 	preemptions chan preemption
+	relocations chan relocation
 	done        chan result
 	tries       map[types.UID]*try // of pods that wait; owned by the loop
+	drift       drift
 }
 
 // try is what is remembered of a pod's last decision.
@@ -59,7 +61,8 @@ func New(c Config) (*Binder, error) {
 		return nil, err
 	}
 	b := &Binder{config: c, wake: make(chan struct{}, 1), flights: newFlights(), jobs: make(chan job, maxFlights),
-		refused: make(chan job, batchSize), promises: newPromises(), preemptions: make(chan preemption, maxPreemptions), done: make(chan result, couriers), tries: map[types.UID]*try{}}
+		refused: make(chan job, batchSize), promises: newPromises(), preemptions: make(chan preemption, maxPreemptions), relocations: make(chan relocation, mostMoves),
+		done: make(chan result, couriers), tries: map[types.UID]*try{}, drift: newDrift()}
 	b.dial = func(r *rest.Config) (kubernetes.Interface, error) { return kubernetes.NewForConfig(r) }
 	b.picture = newPicture(b.ring)
 	return b, nil
@@ -109,6 +112,12 @@ func (b *Binder) loop(ctx context.Context) {
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
 	changed := b.config.Changed
+	var looks <-chan time.Time
+	if b.config.Rebalance != placement.Off {
+		t := time.NewTicker(lookEvery)
+		defer t.Stop()
+		looks = t.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -131,6 +140,9 @@ func (b *Binder) loop(ctx context.Context) {
 		case <-b.config.VolumesChanged:
 			b.picture.turn()
 		case <-alarm.C:
+		case <-looks:
+			b.rebalance(time.Now())
+			continue
 		}
 		if next := b.round(time.Now()); !next.IsZero() {
 			alarm.Reset(time.Until(next))

@@ -36,7 +36,12 @@ type Config struct {
 	// Preempt tells whether pods of lower priority may be told to leave at this moment: not while this server is unsure of
 	// what it sees. Optional: nil is never. Cheap, does not block.
 	Preempt func() bool
-	Log     *slog.Logger
+	// Rebalance says how eagerly running pods move to hosts that joined.
+	Rebalance placement.Rebalance
+	// Steady tells whether they may at this moment: nobody is missed, and this server is sure of what it sees. Optional: nil is
+	// never. Cheap, does not block.
+	Steady func() bool
+	Log    *slog.Logger
 }
 
 func (c *Config) validate() error {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -24,6 +25,7 @@ type picture struct {
 	mu      sync.Mutex // guards what is below
 	pods    map[string]*entry
 	hosts   map[string]placement.Host
+	joined  map[string]time.Time         // when hosts joined; none of a host that must not draw pods
 	spaces  map[string]map[string]string // labels of namespaces
 	budgets map[string]placement.Budget  // by namespace/name
 	epoch   uint64                       // rises with whatever may make an unplaceable pod fit
@@ -33,12 +35,13 @@ type picture struct {
 // entry is one pod by namespace/name.
 type entry struct {
 	pod   placement.Pod
+	stay  stay
 	whole *corev1.Pod // while it waits, and where its terms depend on namespaces
 	done  bool        // terminal: holds nothing
 }
 
 func newPicture(ring func()) *picture {
-	return &picture{ring: ring, pods: map[string]*entry{}, hosts: map[string]placement.Host{}, spaces: map[string]map[string]string{},
+	return &picture{ring: ring, pods: map[string]*entry{}, hosts: map[string]placement.Host{}, joined: map[string]time.Time{}, spaces: map[string]map[string]string{},
 		budgets: map[string]placement.Budget{}}
 }
 
@@ -59,7 +62,7 @@ func (c *picture) setPod(p *corev1.Pod) {
 	k := key(p)
 	p.ManagedFields = nil
 	before := c.pods[k]
-	e := &entry{pod: translate(p, c.namespaces), done: terminal(p)}
+	e := &entry{pod: translate(p, c.namespaces), stay: stayOf(p), done: terminal(p)}
 	if waiting(p) || selectsNamespaces(p) {
 		e.whole = p
 	}
@@ -93,10 +96,15 @@ func (c *picture) setNode(n *corev1.Node) {
 		c.hosts[n.Name] = h
 		c.epoch++
 	}
+	c.joined[n.Name] = n.CreationTimestamp.Time
+	if n.Labels[RebalanceLabel] == "off" {
+		delete(c.joined, n.Name)
+	}
 }
 
 func (c *picture) dropNode(name string) {
 	delete(c.hosts, name)
+	delete(c.joined, name)
 	c.epoch++
 }
 
