@@ -67,7 +67,7 @@ func (r *replica) start(cfg Config, s *saved, now time.Time) *batch {
 	r.view = newView(max(Revision(max(now.UnixMicro(), 1)), s.marks.rev+1))
 	r.core.counter = max(uint64(max(now.UnixMicro(), 1)), s.marks.counter)
 	if cfg.Forgetful {
-		r.core.counter += recallGap // an earlier life went on from the same marks
+		r.core.counter = farFrom(r.core.counter, now) // an earlier life went on from the same marks
 	}
 	r.core.clock.last, r.core.forgetful = s.marks.stamp, cfg.Forgetful
 	r.core.load(s, r.view)

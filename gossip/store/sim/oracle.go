@@ -168,17 +168,22 @@ func (o *oracle) source(author string, r *store.Record) *op {
 	return x
 }
 
-// first finds a write that is under way, or else one that was when its node went down.
+// first finds a write that is under way, or else one that was when its node went down, or else the latest that was refused and
+// may have come about.
 func (o *oracle) first(ops []*op, fits func(*op) bool) *op {
 	for _, likely := range []func(*op) bool{
 		func(d *op) bool { return !d.closed && d.life == d.n.lives },
 		func(d *op) bool { return !d.closed },
-		func(d *op) bool { return d.doubtful },
 	} {
 		for _, d := range ops {
 			if likely(d) && fits(d) {
 				return d
 			}
+		}
+	}
+	for _, d := range slices.Backward(ops) {
+		if d.doubtful && fits(d) {
+			return d
 		}
 	}
 	return nil
