@@ -262,6 +262,18 @@ func (o *oracle) replied(w *world, x *op, r *store.Reply) {
 	if x.w.Base == nil {
 		x.uid = r.Object.UID
 	}
+	o.sticks(w, x, r.Object)
+}
+
+// sticks: what a write said once and for all is in what it is answered with.
+func (o *oracle) sticks(w *world, x *op, now *store.Object) {
+	if x.w.Op == store.Delete || x.w.Part != store.Intent || now.UID != x.uid || w.plan.leapt || o.forgotten[x.w.Key] {
+		return
+	}
+	lost := slices.ContainsFunc(x.w.Head.Removed, func(f string) bool { return !slices.Contains(now.Head.Removed, f) })
+	if lost || x.w.Head.DeletionTime != 0 && (now.Head.DeletionTime == 0 || now.Head.DeletionTime > x.w.Head.DeletionTime) {
+		w.fail("w%d was acknowledged by %s, and its head is lost: %+v, then %+v", x.id, x.n.name, x.w.Head, now.Head)
+	}
 }
 
 // ended: of deletes of one object by one node it is not known which one made the record.

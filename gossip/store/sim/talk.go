@@ -101,7 +101,7 @@ func (e *end) finish(to *end) {
 		e.n.step(in)
 	}
 	if to.wise {
-		e.n.fresh, e.n.forgetful = false, false
+		e.n.fresh, e.n.forgetful = false, false // the disk says by itself whether there is more to learn
 	}
 	e.t.w.oracle.met(e.t.w, to.n, e.n, e.t.began)
 	if to.done {
