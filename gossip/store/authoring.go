@@ -14,6 +14,7 @@ type pendingWrite struct {
 	ev    event
 	recs  []*Record
 	tries int
+	stale bool // all that stands here was written anew since (redating.go)
 }
 
 func (c *core) write(now time.Time, ev event) {
@@ -39,7 +40,7 @@ func (c *core) attempt(now time.Time, e *entry, ev event, try int) {
 	}
 	if home := c.home(ev.write, recs[0]); home != "" {
 		e.busy = true
-		c.pending[ev.id] = &pendingWrite{ev, recs, try}
+		c.pending[ev.id] = &pendingWrite{ev: ev, recs: recs, tries: try}
 		c.emit(effect{propose: &proposal{ev.id, home, recs, e.relied(recs[0])}})
 		return
 	}
@@ -52,7 +53,7 @@ func (e *entry) relied(r *Record) []*Record {
 	var out []*Record
 	for _, l := range e.lives {
 		if len(r.context) == 0 && r.Part == Intent && l.dead() {
-			out = append(out, l.versions...)
+			out = append(out, slices.DeleteFunc(slices.Clone(l.versions), func(v *Record) bool { return v.Op == Put })...)
 		}
 	}
 	slices.SortFunc(out, func(a, b *Record) int { return b.compare(a) })
@@ -128,6 +129,9 @@ func (c *core) settled(now time.Time, p *proposed) {
 	e := c.entry(w.ev.write.Key)
 	e.busy = false
 	switch {
+	case w.stale: // by its dot, it would count as seen by what was written anew
+		c.doubt(w.recs)
+		c.attempt(now, e, w.ev, w.tries+1)
 	case p.err != nil && !w.ev.write.Human && !slices.Equal(e.version(), w.ev.base) && !c.counts(w.recs):
 		c.doubt(w.recs)
 		c.refuse(w.ev, ErrConflict)
@@ -231,6 +235,9 @@ func (c *core) follow(r *Record, l *life, w *Write) {
 	r.Born = l.born()
 	shown, believed := l.head(), headOf(l.believed())
 	want := max(believed.generation, w.Head.Generation)
+	if len(l.doubt) > 0 { // where a doubtful write came about, this one changes what is asked for
+		want = believed.generation + max(w.Head.Generation-shown.generation, 1)
+	}
 	if r.head = shown.advance(w.Head); w.Op == Delete {
 		r.head, want = shown, believed.generation+1
 	}

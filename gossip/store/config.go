@@ -32,8 +32,9 @@ type Config struct {
 	// Behind says that the peer announced a record too large to be gossiped: reconcile with it soon. It must not block.
 	Behind func(peer string)
 
-	// Forgetful says that the disk is an old copy. Until a peer told what is missing, the name of a new object gets a UID that no
-	// other node would give it: one that was deleted may be among what was forgotten.
+	// Forgetful says that the disk is an old copy, or that of a new member of an old mesh. Until a peer told what is missing, also
+	// after restarts, the name of a new object gets a UID that no other node would give it: one that was deleted may be among what
+	// was forgotten.
 	Forgetful bool
 
 	// Allow tells whether an author may bring so many more records and bytes by gossip now. nil: as many as it likes.

@@ -66,14 +66,14 @@ func (r *replica) start(cfg Config, s *saved, now time.Time) *batch {
 	r.core = newCore(&r.cfg)
 	r.view = newView(max(Revision(max(now.UnixMicro(), 1)), s.marks.rev+1))
 	r.core.counter = max(uint64(max(now.UnixMicro(), 1)), s.marks.counter)
-	if cfg.Forgetful {
-		r.core.counter += recallGap // an earlier life went on from the same marks
+	if r.cfg.Forgetful = cfg.Forgetful || s.forgot; r.cfg.Forgetful {
+		r.core.counter = farFrom(r.core.counter, now) // an earlier life went on from the same marks
 	}
-	r.core.clock.last, r.core.forgetful = s.marks.stamp, cfg.Forgetful
+	r.core.clock.last, r.core.forgetful = s.marks.stamp, r.cfg.Forgetful
 	r.core.load(s, r.view)
 	r.known.Store(&fixed{r.core.set, r.core.hello()})
 	r.marks = r.ahead()
-	return &batch{marks: r.marks}
+	return &batch{marks: r.marks, forgot: r.core.forgetful}
 }
 
 // ahead are marks that leave room for what comes before the next commit.
@@ -180,7 +180,7 @@ func (r *replica) begin() (*batch, []Action) {
 		r.marks = r.ahead()
 	}
 	r.marks.stamp = r.core.clock.last
-	b.marks = r.marks
+	b.marks, b.forgot = r.marks, r.core.forgetful
 	r.inflight = b
 	return b, nil
 }
