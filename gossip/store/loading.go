@@ -10,8 +10,9 @@ import (
 func (c *core) load(s *saved, v *view) {
 	c.horizon = s.horizon
 	c.set = grow(s.records)
-	c.loading = make(map[Key]*entry, len(s.records)) // a tree that grew entry by entry would leave more garbage than there are entries
-	for _, part := range [...]bool{false, true} {    // intents first, then what is bound to them
+	// A tree that grew entry by entry would leave more garbage than there are entries.
+	c.loading = make(map[Key]*entry, len(s.records))
+	for _, part := range [...]bool{false, true} { // intents first, then what is bound to them
 		for _, r := range s.records {
 			if (r.Part != Intent) == part {
 				c.restore(r)
