@@ -17,11 +17,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 	"github.com/orpheus-mesh/orpheus/netmesh"
+	"github.com/orpheus-mesh/orpheus/node/absence"
 	"github.com/orpheus-mesh/orpheus/node/agent"
 	"github.com/orpheus-mesh/orpheus/node/api"
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
@@ -53,7 +55,10 @@ type server struct {
 	pods    *podNet
 	agent   *agent.Agent
 	next    *successor
+	absence *absence.Record
 	binder  *binder.Binder // there once ready
+
+	recorder record.EventRecorder // of events about servers; there while absences are remembered
 }
 
 // Run makes this server a member of its mesh (a new one, or the token's, on the first call) and serves until ctx ends.
@@ -132,6 +137,7 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 	}
 	s.roster = roster.New(s.mesh.Store())
 	s.sight = sight{s.mesh, s.roster}
+	s.absence = s.newAbsence()
 	if s.engine, err = docker.New(cfg.Docker); err != nil {
 		return nil, err
 	}

@@ -51,6 +51,7 @@ func (s *server) problems(ctx context.Context) (out []control.Problem) {
 	}
 	nodes := s.nodes(ctx)
 	out = append(out, s.absences(nodes)...)
+	out = append(out, s.unsteady()...)
 	out = append(out, shortages(s.cfg.Name, nodes)...)
 	if n := len(s.mesh.Store().Siblings()); n > 0 {
 		add("objects", fmt.Errorf("%d object(s) were changed by two people at the same time", n), "see `orpheus conflicts` and write them once more")

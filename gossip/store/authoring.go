@@ -62,7 +62,7 @@ func (e *entry) relied(r *Record) []*Record {
 // home is where the write has to be serialised; "" for here.
 func (c *core) home(w *Write, r *Record) string {
 	create := w.Base == nil && w.Op == Put
-	if c.cfg.Home == nil || c.cfg.Propose == nil || w.Part != Intent || c.cfg.Class(w.Kind) != Durable || create && w.Generated {
+	if c.cfg.Home == nil || c.cfg.Propose == nil || w.Part != Intent || c.cfg.Class(w.Key) != Durable || create && w.Generated {
 		return ""
 	}
 	if h := c.cfg.Home(r.Root); h != c.self {
@@ -103,7 +103,7 @@ func (c *core) doubt(recs []*Record) {
 // mergeOwn returns what counts and nobody told yet: gossip may have brought our own record back, or what followed it.
 func (c *core) mergeOwn(now time.Time, recs []*Record) (news []*Record) {
 	for _, r := range recs {
-		durable := c.cfg.Class(r.Kind) == Durable
+		durable := c.cfg.Class(r.Key) == Durable
 		if durable && c.merge(now, r) || !durable && c.mergePassing(r) {
 			news = append(news, r)
 		}
@@ -113,7 +113,7 @@ func (c *core) mergeOwn(now time.Time, recs []*Record) (news []*Record) {
 }
 
 func (c *core) publish(news []*Record) {
-	if len(news) > 0 && c.cfg.Class(news[0].Kind) != Local {
+	if len(news) > 0 && c.cfg.Class(news[0].Key) != Local {
 		c.emit(effect{publish: news})
 	}
 }
@@ -229,10 +229,13 @@ func (c *core) follow(r *Record, l *life, w *Write) {
 	r.context = r.context.below(r.Dot)
 	r.Basis = exec.Basis
 	r.Born = l.born()
-	shown := headOf(l.believed())
-	want := max(shown.generation, w.Head.Generation)
+	shown, believed := l.head(), headOf(l.believed())
+	want := max(believed.generation, w.Head.Generation)
 	if r.head = shown.advance(w.Head); w.Op == Delete {
-		r.head, want = shown, shown.generation+1
+		r.head, want = shown, believed.generation+1
+	}
+	for _, d := range l.doubt { // not shown to the writer, so what it leaves out there is not put back
+		r.head = r.head.merge(d.head)
 	}
 	r.head.generation = 0
 	for _, v := range l.believed() {
@@ -242,7 +245,7 @@ func (c *core) follow(r *Record, l *life, w *Write) {
 }
 
 func (c *core) birth(e *entry, d Dot) UID {
-	if c.cfg.Class(e.key.Kind) != Durable {
+	if c.cfg.Class(e.key) != Durable {
 		return newUID(e.key, nil, binary.BigEndian.AppendUint64([]byte(d.Actor), d.N))
 	}
 	var dead []UID

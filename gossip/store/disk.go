@@ -193,9 +193,9 @@ func (d *disk) read(tx *bolt.Tx, s *saved) error {
 		return err
 	}
 	d.lost = tx.Bucket(bucketLost).Stats().KeyN
-	names := names{}
+	names, pieces := names{}, pieces{size: 256 << 10}
 	return tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
-		r, err := decodeStored(k, v)
+		r, err := pieces.decode(k, v)
 		if err != nil {
 			return err
 		}

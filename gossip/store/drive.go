@@ -183,10 +183,12 @@ type Sizes struct {
 func (r *Replica) Sizes() Sizes {
 	s := Sizes{
 		Records: r.core.set.size(), Early: r.core.early.size(), Held: len(r.core.held.order), Pending: len(r.core.pending),
-		Entries: len(r.core.entries), Gathered: len(r.cur.ops) + len(r.cur.after),
+		Entries: r.core.entries.size(), Gathered: len(r.cur.ops) + len(r.cur.after),
 	}
-	for _, e := range r.core.entries {
-		s.Waiting = max(s.Waiting, len(e.waiting))
+	for _, p := range r.core.pending { // writes wait for these alone
+		if e := r.core.known(p.ev.write.Key); e != nil {
+			s.Waiting = max(s.Waiting, len(e.waiting))
+		}
 	}
 	return s
 }

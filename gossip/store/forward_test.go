@@ -307,20 +307,20 @@ func TestEphemeralIsCapped(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(c.entries) != 10 || c.entries[Key{"core/events", "default", "29"}] == nil {
-		t.Fatalf("%d entries", len(c.entries))
+	if c.entries.size() != 10 || c.known(Key{"core/events", "default", "29"}) == nil {
+		t.Fatalf("%d entries", c.entries.size())
 	}
 	for i := 20; i < 25; i++ {
 		if err := l.do("a", Write{Key: Key{"core/events", "default", fmt.Sprint(i)}, Op: Delete}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(c.entries) != 5 {
-		t.Fatalf("%d entries after deletes", len(c.entries))
+	if c.entries.size() != 5 {
+		t.Fatalf("%d entries after deletes", c.entries.size())
 	}
 	l.now = l.now.Add(2 * time.Hour)
 	c.Step(l.now, event{tick: true})
-	if len(c.entries) != 0 || c.passing.size() != 0 {
-		t.Fatalf("%d entries after their time", len(c.entries))
+	if c.entries.size() != 0 || c.passing.size() != 0 {
+		t.Fatalf("%d entries after their time", c.entries.size())
 	}
 }

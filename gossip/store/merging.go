@@ -23,12 +23,12 @@ func (c *core) receive(now time.Time, ev event) {
 // merge takes one record in and reports whether it counts now. The caller reveals.
 func (c *core) merge(now time.Time, r *Record) bool {
 	if r.Dot.Actor == c.self || c.cfg.Forgetful { // others may lie about our dots, but who forgot them must ask
-		c.recall(r.after.of(c.self).seen)
+		c.recall(r.after().of(c.self).seen)
 	}
 	if r.Dot.Actor != c.self && early(now, r.Stamp) {
 		return c.postpone(r)
 	}
-	switch c.cfg.Class(r.Kind) {
+	switch c.cfg.Class(r.Key) {
 	case Local:
 		return false // another node's idea of what is local is no concern of ours
 	case Ephemeral:
@@ -66,7 +66,7 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 	l := e.life(r.UID)
 	fresh := l == nil
 	if fresh {
-		l = &life{uid: r.UID, key: r.Key}
+		l = &life{uid: r.UID, key: &e.key}
 		i, _ := slices.BinarySearchFunc(e.lives, r.UID, func(l *life, u UID) int { return bytes.Compare(l.uid[:], u[:]) })
 		e.lives = slices.Insert(e.lives, i, l)
 	}
@@ -89,7 +89,7 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 	if dead != wasDead {
 		c.ended(l, dead)
 	}
-	if dead && l.last() <= c.horizon[r.Kind] && !c.loading {
+	if dead && l.last() <= c.horizon[r.Kind] && c.loading == nil {
 		c.purge(l) // everybody else did long ago: this node was away, or came out of a backup
 	}
 	return true
@@ -98,7 +98,7 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 // ended tells the view that a life is over, or that a person's edit brought it back.
 func (c *core) ended(l *life, dead bool) {
 	if !dead {
-		c.emit(effect{show: &shown{key: l.key, back: []UID{l.uid}, only: true}})
+		c.emit(effect{show: &shown{key: *l.key, back: []UID{l.uid}, only: true}})
 		return
 	}
 	for p, r := range l.parts {
@@ -107,7 +107,7 @@ func (c *core) ended(l *life, dead bool) {
 			l.parts[p] = nil
 		}
 	}
-	c.emit(effect{show: &shown{key: l.key, dead: []UID{l.uid}, only: true}})
+	c.emit(effect{show: &shown{key: *l.key, dead: []UID{l.uid}, only: true}})
 }
 
 func (c *core) mergePart(l *life, r *Record) bool {
@@ -129,9 +129,9 @@ func (c *core) mergePart(l *life, r *Record) bool {
 }
 
 func (c *core) keep(r *Record) {
-	switch c.cfg.Class(r.Kind) {
+	switch c.cfg.Class(r.Key) {
 	case Durable:
-		if c.loading {
+		if c.loading != nil {
 			return
 		}
 		c.set = c.set.with(r)
@@ -142,7 +142,7 @@ func (c *core) keep(r *Record) {
 }
 
 func (c *core) drop(r *Record) {
-	switch c.cfg.Class(r.Kind) {
+	switch c.cfg.Class(r.Key) {
 	case Durable:
 		c.set = c.set.without(r)
 		c.emit(effect{forget: r})

@@ -68,7 +68,7 @@ func (c *core) rewritten(now time.Time, r *Record) *Record {
 		Dot: Dot{c.self, c.counter}, Stamp: c.clock.next(now, 0), Basis: r.Basis,
 	}
 	if r.Part == Intent {
-		n.context = r.after
+		n.context = r.after()
 		n.Born = min(r.born(), n.Stamp)
 	}
 	n.Basis.Stamp = min(n.Basis.Stamp, n.Stamp)
@@ -83,6 +83,6 @@ func (c *core) rewritten(now time.Time, r *Record) *Record {
 func (c *core) outdated(r *Record) bool {
 	l := c.life(r.Key, r.UID)
 	return l != nil && r.Part == Intent && slices.ContainsFunc(l.versions, func(v *Record) bool {
-		return v.context.of(r.Dot.Actor).seen >= r.Dot.N && !r.after.humanBeyond(v.after)
+		return v.context.of(r.Dot.Actor).seen >= r.Dot.N && !r.after().humanBeyond(v.after())
 	})
 }

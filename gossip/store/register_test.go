@@ -30,7 +30,7 @@ func newLab(t testing.TB, names ...string) *lab {
 }
 
 func (l *lab) object(at string, k Key) *Object {
-	if e := l.cores[at].entries[k]; e != nil {
+	if e := l.cores[at].known(k); e != nil {
 		return e.project()
 	}
 	return nil
@@ -429,7 +429,7 @@ func noEditLost(rt *rapid.T, l *lab, keys []Key, edits map[string]*Record) {
 				shown[string(s.Body)] = true
 			}
 		}
-		if e := l.cores["a"].entries[k]; e != nil {
+		if e := l.cores["a"].known(k); e != nil {
 			for _, life := range e.lives {
 				there = append(there, life.unsettled()...)
 			}
@@ -438,7 +438,7 @@ func noEditLost(rt *rapid.T, l *lab, keys []Key, edits map[string]*Record) {
 	for body, e := range edits {
 		answered := shown[body]
 		for _, r := range there {
-			answered = answered || r.UID == e.UID && r.hash != e.hash && r.after.of(e.Dot.Actor).human >= e.Dot.N
+			answered = answered || r.UID == e.UID && r.hash != e.hash && r.after().of(e.Dot.Actor).human >= e.Dot.N
 		}
 		if !answered {
 			rt.Fatalf("a person's edit %q was lost\n%s", body, dump(l.cores["a"]))
@@ -452,7 +452,7 @@ type truth map[hash]map[Dot]bool
 // before collects, per life, what a write on the node's present view answers for.
 func (tr truth) before(c *core, w Write) map[UID]map[Dot]bool {
 	out := map[UID]map[Dot]bool{}
-	e := c.entries[w.Key]
+	e := c.known(w.Key)
 	if e == nil {
 		return out
 	}
@@ -490,7 +490,7 @@ func (tr truth) check(rt *rapid.T, all []*Record) {
 			if !e.Human || e.UID != r.UID || r.Part != Intent {
 				continue
 			}
-			if says := r.after.of(e.Dot.Actor).human >= e.Dot.N; says != tr[r.hash][e.Dot] {
+			if says := r.after().of(e.Dot.Actor).human >= e.Dot.N; says != tr[r.hash][e.Dot] {
 				rt.Fatalf("%v says that it answers for %v: %v", r.Dot, e.Dot, says)
 			}
 		}

@@ -143,17 +143,17 @@ func (r *replica) behind() bool {
 func (r *replica) durable(e effect) bool {
 	switch {
 	case e.show != nil:
-		return r.cfg.Class(e.show.key.Kind) == Durable
+		return r.cfg.Class(e.show.key) == Durable
 	case e.publish != nil:
-		return r.cfg.Class(e.publish[0].Kind) == Durable
+		return r.cfg.Class(e.publish[0].Key) == Durable
 	case e.answer != nil && e.answer.key != Key{}:
-		return r.cfg.Class(e.answer.key.Kind) == Durable
+		return r.cfg.Class(e.answer.key) == Durable
 	}
 	return true
 }
 
 func (r *replica) refuseWhileReadOnly(ev event, reason error) bool {
-	if ev.judge != nil || ev.receive != nil || ev.write != nil && r.cfg.Class(ev.write.Kind) == Durable {
+	if ev.judge != nil || ev.receive != nil || ev.write != nil && r.cfg.Class(ev.write.Key) == Durable {
 		r.reply(answer{id: ev.id, err: reason})
 		return true
 	}

@@ -38,6 +38,7 @@ import (
 	basecompatibility "k8s.io/component-base/compatibility"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/apis/core"
+	"k8s.io/kubernetes/pkg/capabilities"
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 
@@ -112,6 +113,9 @@ func (s *Server) credentials() (err error) {
 
 // build puts upstream's server together: configuration, admission, registries.
 func (s *Server) build() error {
+	// Upstream's validation asks the process whether privileged containers are allowed. They are, as on every cluster that runs agents of
+	// its hosts; who may create such pods is a matter of roles.
+	capabilities.Setup(true, 0)
 	cp := genericapiserver.NewConfig(legacyscheme.Codecs)
 	s.configure(cp)
 	var err error

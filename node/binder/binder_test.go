@@ -52,13 +52,17 @@ type stand struct {
 }
 
 func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
+	return newStandWith(t, place, func(*Config) {}, objects...)
+}
+
+func newStandWith(t *testing.T, place Placer, tune func(*Config), objects ...runtime.Object) *stand {
 	s := &stand{t: t, api: fake.NewClientset(objects...), decline: map[string]string{}, silent: map[string]bool{}, bound: map[string]string{},
 		mine: func(string) bool { return true }, moved: make(chan struct{}, 1)}
 	s.api.PrependReactor("create", "pods", s.bind)
 	if place == nil {
 		place = placement.Place
 	}
-	b, err := New(Config{
+	c := Config{
 		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.DiscardHandler),
 		Mine:    func(_, _, name string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.mine(name) },
 		Volumes: func(*corev1.Pod) []string { s.mu.Lock(); defer s.mu.Unlock(); return s.volumes }, VolumesChanged: s.moved,
@@ -72,7 +76,9 @@ func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
 			s.mu.Unlock()
 			return place(v, o)
 		},
-	})
+	}
+	tune(&c)
+	b, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -24,6 +25,7 @@ type picture struct {
 	mu      sync.Mutex // guards what is below
 	pods    map[string]*entry
 	hosts   map[string]placement.Host
+	joined  map[string]time.Time         // when hosts joined; none of a host that must not draw pods
 	spaces  map[string]map[string]string // labels of namespaces
 	budgets map[string]placement.Budget  // by namespace/name
 	epoch   uint64                       // rises with whatever may make an unplaceable pod fit
@@ -33,12 +35,13 @@ type picture struct {
 // entry is one pod by namespace/name.
 type entry struct {
 	pod   placement.Pod
+	stay  stay
 	whole *corev1.Pod // while it waits, and where its terms depend on namespaces
 	done  bool        // terminal: holds nothing
 }
 
 func newPicture(ring func()) *picture {
-	return &picture{ring: ring, pods: map[string]*entry{}, hosts: map[string]placement.Host{}, spaces: map[string]map[string]string{},
+	return &picture{ring: ring, pods: map[string]*entry{}, hosts: map[string]placement.Host{}, joined: map[string]time.Time{}, spaces: map[string]map[string]string{},
 		budgets: map[string]placement.Budget{}}
 }
 
@@ -59,7 +62,7 @@ func (c *picture) setPod(p *corev1.Pod) {
 	k := key(p)
 	p.ManagedFields = nil
 	before := c.pods[k]
-	e := &entry{pod: translate(p, c.namespaces), done: terminal(p)}
+	e := &entry{pod: translate(p, c.namespaces), stay: stayOf(p), done: terminal(p)}
 	if waiting(p) || selectsNamespaces(p) {
 		e.whole = p
 	}
@@ -93,10 +96,15 @@ func (c *picture) setNode(n *corev1.Node) {
 		c.hosts[n.Name] = h
 		c.epoch++
 	}
+	c.joined[n.Name] = n.CreationTimestamp.Time
+	if n.Labels[RebalanceLabel] == "off" {
+		delete(c.joined, n.Name)
+	}
 }
 
 func (c *picture) dropNode(name string) {
 	delete(c.hosts, name)
+	delete(c.joined, name)
 	c.epoch++
 }
 
@@ -139,6 +147,9 @@ func (c *picture) namespaces(s *metav1.LabelSelector) []string {
 	return out
 }
 
+// Flapping is why a host takes no new pods that comes and goes.
+const Flapping = "node(s) had come and gone too often lately"
+
 // question is what a decision is about.
 type question struct {
 	batch    []*corev1.Pod // pods to place; those that the picture lacks are translated for this question only
@@ -146,6 +157,7 @@ type question struct {
 	flights  map[types.UID]string
 	promised map[types.UID]string       // hosts, as in nominatedNodeName
 	leaving  map[types.UID]bool         // told to leave
+	flapping map[string]time.Time       // hosts that get no new pods
 	volumes  func(*corev1.Pod) []string // nil: all can be mounted anywhere
 }
 
@@ -156,6 +168,9 @@ func (c *picture) view(q question) placement.View {
 	defer c.mu.Unlock()
 	var v placement.View
 	for _, h := range c.hosts {
+		if _, flaps := q.flapping[h.ID]; flaps && h.NotReady == "" {
+			h.NotReady = Flapping
+		}
 		v.Hosts = append(v.Hosts, h)
 	}
 	slices.SortFunc(v.Hosts, func(a, b placement.Host) int { return strings.Compare(a.ID, b.ID) })

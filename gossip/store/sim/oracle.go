@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,6 +23,8 @@ type oracle struct {
 	dots       map[store.Dot][32]byte
 	graves     map[store.Dot]*op // who asked for a delete record
 	bad        map[[32]byte]string
+	found      []*op              // what came into somebody's lost-and-found
+	forgotten  map[store.Key]bool // objects of which a node forgot a write of its own: its later ones cover it (DESIGN.md)
 	ackedCount int
 }
 
@@ -47,7 +48,7 @@ type op struct {
 }
 
 func newOracle() *oracle {
-	return &oracle{bodies: map[string]*op{}, deletes: map[string][]*op{}, dots: map[store.Dot][32]byte{}, graves: map[store.Dot]*op{}, bad: map[[32]byte]string{}}
+	return &oracle{bodies: map[string]*op{}, deletes: map[string][]*op{}, dots: map[store.Dot][32]byte{}, graves: map[store.Dot]*op{}, bad: map[[32]byte]string{}, forgotten: map[store.Key]bool{}}
 }
 
 // asked notes a write before it is made.
@@ -109,6 +110,11 @@ func within(a, b map[int]bool) bool {
 func (o *oracle) wrote(w *world, n *node, cs []store.Change) {
 	for _, c := range cs {
 		r := c.Record
+		if r != nil && c.Bucket == "lost" {
+			if x := o.bodies[string(r.Body)]; x != nil {
+				o.found = append(o.found, x)
+			}
+		}
 		if r == nil || c.Value == nil || c.Bucket != "records" {
 			continue
 		}
@@ -184,14 +190,37 @@ func (o *oracle) accepted(home *node, frame []byte) {
 
 // met notes that to holds what from held when they began.
 func (o *oracle) met(w *world, from, to *node, began time.Duration) {
+	enough := min(4, len(w.nodes))
+	late := w.clock().Add(time.Minute)
 	for _, x := range o.ops {
-		early := x.stamp.Time().After(w.clock().Add(time.Minute)) // held back in memory, now or once the clocks are right
-		if at, ok := x.holders[from.name]; ok && at < began && len(x.holders) < 4 && !early {
+		if len(x.holders) == 0 || len(x.holders) >= enough || x.stamp.Time().After(late) { // held back in memory, now or once the clocks are right
+			continue
+		}
+		if at, ok := x.holders[from.name]; ok && at < began {
 			if _, has := x.holders[to.name]; !has {
 				x.holders[to.name] = w.now
 			}
 		}
 	}
+}
+
+// crashed notes that a node forgets what it was asking homes for: they may have accepted it.
+func (o *oracle) crashed(n *node) {
+	for _, x := range o.ops {
+		if x.author == n.name && x.life == n.lives && !x.closed {
+			o.forgotten[x.w.Key] = true
+		}
+	}
+}
+
+// forgot notes that a node keeps its name and no longer has what came to it after the given time.
+func (o *oracle) forgot(n *node, since time.Duration) {
+	for _, x := range o.ops {
+		if at, ok := x.holders[n.name]; x.author == n.name && (!ok || at >= since) {
+			o.forgotten[x.w.Key] = true
+		}
+	}
+	o.lost(n, since)
 }
 
 // lost notes that a node's disk no longer has what came to it after the given time.
@@ -217,7 +246,7 @@ func (o *oracle) replied(w *world, x *op, r *store.Reply) {
 	x.acked = true
 	o.ackedCount++
 	w.tell("%s is told: w%d done: %s", x.n.name, x.id, describe(r.Object))
-	if classOf(x.w.Kind) == store.Durable && x.w.Part == store.Intent && !x.sure && !o.ended(x) {
+	if classOf(x.w.Key) == store.Durable && x.w.Part == store.Intent && !x.sure && !o.ended(x) {
 		w.fail("w%d was acknowledged by %s and is on no disk:\n%s", x.id, x.n.name, strings.Join(x.n.r.Dump(), "\n"))
 	}
 	if x.w.Base == nil {
@@ -258,16 +287,16 @@ func (o *oracle) shown(w *world, n *node, old, now *store.Object) {
 	a, b := was.Head, now.Head
 	switch {
 	case w.plan.leapt: // what was written in another year is written anew
+	case o.forgotten[now.Key]: // what was forgotten no longer sticks nor counts
 	case a.DeletionTime != 0 && (b.DeletionTime == 0 || b.DeletionTime > a.DeletionTime):
 		w.fail("%s: the deletion of %s moved from %d to %d", n.name, now.Key, a.DeletionTime, b.DeletionTime)
 	case slices.ContainsFunc(a.Removed, func(f string) bool { return !slices.Contains(b.Removed, f) }):
 		w.fail("%s: a removed finalizer of %s came back: %v, then %v", n.name, now.Key, a.Removed, b.Removed)
-	case w.plan.forgot: // an actor that forgot how far it counted counts anew
 	case b.Generation < a.Generation:
 		w.fail("%s: the generation of %s fell: %s, then %s\n%s", n.name, now.Key, describe(was), describe(now), strings.Join(n.r.Dump(), "\n"))
 	}
 	x, y := o.bodies[string(was.Bodies[store.Intent])], o.bodies[string(now.Bodies[store.Intent])]
-	if x != nil && y != nil && x.spec != y.spec && b.Generation == a.Generation && !w.plan.forgot && len(was.Others)+len(now.Others) == 0 {
+	if x != nil && y != nil && x.spec != y.spec && b.Generation == a.Generation && !o.forgotten[now.Key] && len(was.Others)+len(now.Others) == 0 {
 		w.fail("%s: what %s asks for changed and its generation did not: %s, then %s", n.name, now.Key, describe(was), describe(now))
 	}
 }
@@ -303,20 +332,20 @@ func (o *oracle) answered(x *store.Object) map[int]bool {
 // published: nothing leaves a node that is not on its disk.
 func (o *oracle) published(w *world, n *node, frame []byte) {
 	for _, r := range store.Unframe(frame) {
-		if classOf(r.Kind) == store.Durable && !n.ever[r.Hash()] {
+		if classOf(r.Key) == store.Durable && !n.ever[r.Hash()] {
 			w.fail("%s publishes %v, which is not on its disk", n.name, r.Dot)
 		}
 	}
 }
 
-func (o *oracle) refused(w *world, n *node, from string, frame []byte) {
-	if o.bad[hash(frame)] == "" {
+func (o *oracle) refused(w *world, n *node, from string, h [32]byte) {
+	if o.bad[h] == "" {
 		w.fail("%s refuses an honest frame of %s", n.name, from)
 	}
 }
 
-func (o *oracle) relayed(w *world, n *node, from string, frame []byte) {
-	if why := o.bad[hash(frame)]; why != "" {
+func (o *oracle) relayed(w *world, n *node, from string, h [32]byte) {
+	if why := o.bad[h]; why != "" {
 		w.fail("%s takes poison of %s: %s", n.name, from, why)
 	}
 }
@@ -336,7 +365,7 @@ func (o *oracle) settled(w *world) {
 		}
 	}
 	for _, x := range o.ops {
-		if !x.acked || x.exempt || x.w.Part != store.Intent || classOf(x.w.Kind) != store.Durable {
+		if !x.acked || x.exempt || x.w.Part != store.Intent || classOf(x.w.Key) != store.Durable {
 			continue
 		}
 		if x.w.Op == store.Delete && x.w.Kind != claims { // who releases a newer claim leaves the older one
@@ -345,7 +374,7 @@ func (o *oracle) settled(w *world) {
 			}
 			continue
 		}
-		if x.w.Human && x.w.Op == store.Put && !o.kept(x, shown, alive) && !(w.plan.forgot && w.found(x)) {
+		if x.w.Human && x.w.Op == store.Put && !o.kept(x, shown, alive) && !(w.plan.forgot && o.setAside(x)) {
 			w.fail("the acknowledged edit w%d of %s %.8s is lost (was on %v)", x.id, x.w.Key, x.uid, x.holders)
 		}
 	}
@@ -372,17 +401,10 @@ func (o *oracle) kept(x *op, shown []*store.Object, alive map[string]*store.Obje
 	return false
 }
 
-// found: the edit is in somebody's lost-and-found, where edits go that were made on an object which everybody else had
-// forgotten, on a node out of an old backup or an evicted one.
-func (w *world) found(x *op) bool {
-	for _, n := range w.nodes {
-		for _, v := range n.disk.data["lost"] {
-			if bytes.Contains(v, x.w.Body) {
-				return true
-			}
-		}
-	}
-	return false
+// setAside: an edit of an object that everybody else had purged, on a node out of an old backup, goes to lost-and-found, and so
+// does what was written on top of it.
+func (o *oracle) setAside(x *op) bool {
+	return slices.ContainsFunc(o.found, func(f *op) bool { return f.answers[x.id] })
 }
 
 // equal checks that two nodes show the same.

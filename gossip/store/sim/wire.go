@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"time"
@@ -45,7 +46,7 @@ func (w *world) lost(from, to int) bool {
 func (n *node) publish(frame []byte) {
 	w := n.w
 	w.oracle.published(w, n, frame)
-	h := hash(frame)
+	h := sha256.Sum256(frame)
 	n.seen[h] = true
 	for _, to := range n.peers() {
 		w.gossip(n.name, n.i, to, frame, h)
@@ -86,10 +87,10 @@ func (n *node) hear(from string, frame []byte, h [32]byte) {
 	in, ok, behind, err := n.r.Arrived(from, frame)
 	if err != nil {
 		w.tell("%s refuses a frame of %s: %v", n.name, from, err)
-		w.oracle.refused(w, n, from, frame)
+		w.oracle.refused(w, n, from, h)
 		return
 	}
-	w.oracle.relayed(w, n, from, frame)
+	w.oracle.relayed(w, n, from, h)
 	if behind {
 		if p := w.byName[from]; p != nil {
 			w.reconcile(n, p)
