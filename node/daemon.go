@@ -109,7 +109,7 @@ func (s *server) disputes() []tenure.Dispute {
 }
 
 func contested(d tenure.Dispute) string {
-	return fmt.Sprintf("%s is served for %s alone, which asked for it first", d.Loser.Asset, d.Holder.Service)
+	return fmt.Sprintf("%s is served for %s alone, which asked for it as well", d.Loser.Asset, d.Holder.Service)
 }
 
 func (s *server) nameOf(author string) string {

@@ -156,12 +156,13 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 	s.api, err = api.New(api.Config{
 		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API, Open: s.listen,
 		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed, Mine: s.sight.mine, Sure: s.sure,
-		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, Log: log.With("room", "api"),
+		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, AskHost: s.askHost, Log: log.With("room", "api"),
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.serveTokens()
+	s.serveObservations()
 	person := rest.CopyConfig(s.api.Loopback())
 	person.Impersonate = rest.ImpersonationConfig{UserName: "orpheus-admin", Groups: []string{"system:masters"}}
 	if s.admin, err = kubernetes.NewForConfig(person); err != nil {

@@ -48,6 +48,10 @@ type Config struct {
 	// judged by what is known here. Called per request, for at most 3 s.
 	AskIssuer func(ctx context.Context, keyID string, question []byte) ([]byte, error)
 
+	// AskHost carries what is written here about the status of a pod to the pod's node, to its Observe, and brings the answer back; nil: it
+	// is written here, and the newest word of two nodes stands. Called per request, for at most 3 s.
+	AskHost func(ctx context.Context, node string, question []byte) ([]byte, error)
+
 	Log *slog.Logger
 }
 

@@ -288,7 +288,7 @@ func (k *keeper) goWithout(loser, holder tenure.Claim) {
 		return
 	}
 	k.told[loser.Asset] = loser.UID
-	k.estate.tell(loser, v1.EventTypeWarning, "Contested", fmt.Sprintf("%s is not served for this Service: Service %s asked for it first. %s",
+	k.estate.tell(loser, v1.EventTypeWarning, "Contested", fmt.Sprintf("%s is not served for this Service: Service %s, which asked for it as well, keeps it. To settle it, %s",
 		loser.Asset, holder.Service, Mend(tenure.Dispute{Holder: holder, Loser: loser})))
 }
 

@@ -45,13 +45,18 @@ func verified(actor string, msg, sig []byte) error {
 	return nil
 }
 
-// twoSides are two API servers with few addresses and ports. After the merge a is home of what has an even last letter.
+// twoSides are two API servers with few addresses and ports. From the first merge on they gossip, and a is home of what has an
+// even last letter.
 func twoSides(t *testing.T) (a, b *side, merge func()) {
 	t.Helper()
 	var met atomic.Bool
 	sides := make([]*side, 2)
 	for i, name := range []string{"node-a", "node-b"} {
-		disk, err := store.Open(store.Config{Dir: t.TempDir(), Self: name, Class: Class, Sign: signed(name), Verify: verified})
+		disk, err := store.Open(store.Config{Dir: t.TempDir(), Self: name, Class: Class, Sign: signed(name), Verify: verified, Publish: func(frame []byte) {
+			if met.Load() {
+				_ = sides[1-i].disk.Receive(name, frame)
+			}
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,6 +68,12 @@ func twoSides(t *testing.T) (a, b *side, merge func()) {
 		cfg.Node, cfg.Services, cfg.NodePorts = name, netip.MustParsePrefix("10.97.0.0/24"), utilnet.PortRange{Base: 30000, Size: 60}
 		cfg.Mine = func(_, _, name string) bool { return !met.Load() || int(name[len(name)-1])%2 == i }
 		cfg.Sure = met.Load
+		cfg.AskHost = func(ctx context.Context, node string, question []byte) ([]byte, error) {
+			if !met.Load() || node != sides[1-i].cfg.Node {
+				return nil, errors.New("out of reach")
+			}
+			return sides[1-i].Observe(ctx, question)
+		}
 		w := startWith(t, cfg, air)
 		sides[i] = &side{world: w, disk: disk, c: w.admin(t)}
 		eventually(t, "the first objects are there", func() bool {
@@ -70,18 +81,20 @@ func twoSides(t *testing.T) (a, b *side, merge func()) {
 			return err == nil
 		})
 	}
-	merge = func() {
-		met.Store(true)
-		x, y := net.Pipe()
-		done := make(chan error, 1)
-		go func() { _, err := sides[1].disk.ServeReconcile(context.Background(), y); y.Close(); done <- err }()
-		_, err := sides[0].disk.Reconcile(context.Background(), x)
-		x.Close()
-		if other := <-done; err != nil || other != nil {
-			t.Fatal(err, other)
-		}
+	return sides[0], sides[1], func() { met.Store(true); reconcile(t, sides[0], sides[1]) }
+}
+
+// reconcile brings two stores to the same records once, without a word between the servers.
+func reconcile(t *testing.T, a, b *side) {
+	t.Helper()
+	x, y := net.Pipe()
+	done := make(chan error, 1)
+	go func() { _, err := b.disk.ServeReconcile(context.Background(), y); y.Close(); done <- err }()
+	_, err := a.disk.Reconcile(context.Background(), x)
+	x.Close()
+	if other := <-done; err != nil || other != nil {
+		t.Fatal(err, other)
 	}
-	return sides[0], sides[1], merge
 }
 
 func (s *side) create(t *testing.T, name string, change func(*v1.Service)) *v1.Service {

@@ -86,7 +86,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.replica = replica.New(replica.Config{
-		Store: cfg.Store, Lens: lens.Lens{Live: cfg.Live}, Seals: map[string]replica.Seal{secretKind: s.seal}, Log: cfg.Log,
+		Store: cfg.Store, Lens: lens.Lens{Live: cfg.Live}, Seals: map[string]replica.Seal{secretKind: s.seal}, Hosts: remarks{s}, Log: cfg.Log,
 	})
 	if err := s.build(); err != nil {
 		return nil, fmt.Errorf("build the API: %w", err)
@@ -296,6 +296,7 @@ func (s *Server) Run(ctx context.Context) error {
 	touch := &lens.Toucher{Store: s.cfg.Store, Live: s.cfg.Live, Wake: s.cfg.Changed, HostOf: s.hostOf, Log: s.cfg.Log}
 	g.Go(func() error { return touch.Run(ctx) })
 	g.Go(func() error { return s.keepServices(ctx) })
+	g.Go(func() error { return remarks{s}.run(ctx) })
 	var once sync.Once
 	g.Go(func() error { return s.bootstrap(ctx, func() { once.Do(func() { close(s.ready) }) }) })
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
