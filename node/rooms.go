@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -44,17 +42,6 @@ func (s *server) rooms(ctx context.Context, h *house) error {
 	s.ready.Store(true)
 	s.log.Info("this node is ready", "api", s.apiURL())
 	h.rooms.open("memory", giveBack)
-	return nil
-}
-
-// giveBack returns what starting took to the system, once the caches have filled.
-func giveBack(ctx context.Context) error {
-	select {
-	case <-time.After(10 * time.Second):
-		debug.FreeOSMemory()
-	case <-ctx.Done():
-	}
-	<-ctx.Done()
 	return nil
 }
 

@@ -331,6 +331,19 @@ func TestAStartThatFailsSaysWhy(t *testing.T) {
 	})
 }
 
+func TestAPodThatEndsBeforeItBeganWaitsForNothing(t *testing.T) {
+	inMachine(t, func(t *testing.T, m *machine) {
+		spec, deadline := one("c"), int64(5)
+		spec.Containers[0].Image, spec.ActiveDeadlineSeconds = "nowhere", &deadline
+		m.pod("p", spec)
+		m.settle(20 * time.Second)
+		st := m.get("p").Status
+		if st.Phase != v1.PodFailed || st.Reason != "DeadlineExceeded" || st.ContainerStatuses[0].State.Terminated == nil {
+			t.Errorf("%s %s %+v", st.Phase, st.Reason, st.ContainerStatuses[0].State)
+		}
+	})
+}
+
 func TestTheEngineMayGoAndComeBack(t *testing.T) {
 	inMachine(t, func(t *testing.T, m *machine) {
 		m.pod("p", one("c"))

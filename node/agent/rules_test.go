@@ -207,3 +207,29 @@ func TestTaintsFollowConditions(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestWhatComesFromTheAPICannotBeWrittenTo(t *testing.T) {
+	claim := func(only bool) *v1.PersistentVolumeClaimVolumeSource {
+		return &v1.PersistentVolumeClaimVolumeSource{ClaimName: "c", ReadOnly: only}
+	}
+	for name, tc := range map[string]struct {
+		source v1.VolumeSource
+		want   bool
+	}{
+		"configMap":   {v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{}}, true},
+		"secret":      {v1.VolumeSource{Secret: &v1.SecretVolumeSource{}}, true},
+		"projected":   {v1.VolumeSource{Projected: &v1.ProjectedVolumeSource{}}, true},
+		"downwardAPI": {v1.VolumeSource{DownwardAPI: &v1.DownwardAPIVolumeSource{}}, true},
+		"claim, read": {v1.VolumeSource{PersistentVolumeClaim: claim(true)}, true},
+		"claim":       {v1.VolumeSource{PersistentVolumeClaim: claim(false)}, false},
+		"emptyDir":    {v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}, false},
+		"hostPath":    {v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{}}, false},
+	} {
+		pod := &v1.Pod{Spec: v1.PodSpec{Volumes: []v1.Volume{{Name: "other"}, {Name: "v", VolumeSource: tc.source}}}}
+		c := &v1.Container{VolumeMounts: []v1.VolumeMount{{Name: "v", MountPath: "/v"}}}
+		got, err := mountsOf(pod, c, func(s string) string { return s }, func(int, v1.VolumeMount, string) (string, error) { return "/host", nil })
+		if err != nil || len(got) != 1 || got[0].ReadOnly != tc.want {
+			t.Errorf("%s: %+v %v, want ReadOnly %v", name, got, err, tc.want)
+		}
+	}
+}

@@ -157,7 +157,7 @@ func grace(pod *v1.Pod) int64 {
 func graceDuration(pod *v1.Pod) time.Duration { return time.Duration(grace(pod)) * time.Second }
 
 // mountsOf lists what a container mounts. resolve gives a volume mount's host path.
-func mountsOf(c *v1.Container, expand func(string) string, resolve func(i int, vm v1.VolumeMount, sub string) (string, error)) ([]mount.Mount, error) {
+func mountsOf(pod *v1.Pod, c *v1.Container, expand func(string) string, resolve func(i int, vm v1.VolumeMount, sub string) (string, error)) ([]mount.Mount, error) {
 	var out []mount.Mount
 	for i, vm := range c.VolumeMounts {
 		sub := vm.SubPath
@@ -168,13 +168,25 @@ func mountsOf(c *v1.Container, expand func(string) string, resolve func(i int, v
 		if err != nil {
 			return nil, fmt.Errorf("volumeMount %s at %s: %w", vm.Name, vm.MountPath, err)
 		}
-		m := mount.Mount{Type: mount.TypeBind, Source: src, Target: vm.MountPath, ReadOnly: vm.ReadOnly}
+		m := mount.Mount{Type: mount.TypeBind, Source: src, Target: vm.MountPath, ReadOnly: vm.ReadOnly || onlyRead(pod, vm.Name)}
 		if vm.MountPropagation != nil {
 			m.BindOptions = &mount.BindOptions{Propagation: propagation(*vm.MountPropagation)}
 		}
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+// onlyRead tells that no container of the pod may write to a volume, whatever its mounts say: its files come from the API and
+// are renewed from there, or its claim is mounted to be read.
+func onlyRead(pod *v1.Pod, volume string) bool {
+	for _, v := range pod.Spec.Volumes {
+		if v.Name == volume {
+			return v.ConfigMap != nil || v.Secret != nil || v.Projected != nil || v.DownwardAPI != nil ||
+				v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
+		}
+	}
+	return false
 }
 
 func propagation(p v1.MountPropagationMode) mount.Propagation {

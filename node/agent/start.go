@@ -91,7 +91,7 @@ func (w *worker) dress(ctx context.Context, s *sighting, st start) (dress, error
 		return d, err
 	}
 	expand := expansion.MappingFuncFor(d.Env)
-	d.Mounts, err = mountsOf(c, expand, func(i int, vm v1.VolumeMount, sub string) (string, error) {
+	d.Mounts, err = mountsOf(s.Pod, c, expand, func(i int, vm v1.VolumeMount, sub string) (string, error) {
 		return w.a.volumes.Bind(s.Pod, w.mounted, c.Name, i, vm, sub)
 	})
 	if err != nil {

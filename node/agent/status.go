@@ -161,6 +161,11 @@ func neverRan(s *sighting, p *plan, cs, old v1.ContainerStatus, name string) v1.
 	} else {
 		cs.ContainerID, cs.RestartCount, cs.LastTerminationState = old.ContainerID, old.RestartCount, old.LastTerminationState
 	}
+	if (p.Failed != "" || s.over()) && len(s.Pod.Spec.InitContainers) == 0 {
+		// The pod ended before it began: who still read ContainerCreating would wait for ever.
+		cs.State.Terminated = &v1.ContainerStateTerminated{Reason: "ContainerStatusUnknown", ExitCode: 137, Message: "The pod ended before the container was started"}
+		return cs
+	}
 	cs.State.Waiting = &v1.ContainerStateWaiting{Reason: creating(s)}
 	if w, ok := p.Waiting[name]; ok {
 		cs.State.Waiting = &v1.ContainerStateWaiting{Reason: w.Reason, Message: w.Message}

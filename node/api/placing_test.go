@@ -8,6 +8,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/orpheus-mesh/orpheus/node/api/internal/memory"
 )
 
 // What the placement reads of a pod is what the API made of it: a class became a number, and the keys of labels that are to be matched
@@ -44,4 +46,14 @@ func TestPodsArePreparedForPlacement(t *testing.T) {
 	if _, err := c.CoreV1().Pods("default").Get(t.Context(), "p", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("a dry run left a pod: %v", err)
 	}
+}
+
+func TestPrivilegedPodsAreTaken(t *testing.T) {
+	w := start(t, memory.New())
+	withAccount(t, w)
+	pod := aPod("p", func(p *v1.Pod) {
+		p.Spec.HostNetwork, p.Spec.HostPID = true, true
+		p.Spec.Containers[0].SecurityContext = &v1.SecurityContext{Privileged: ptr.To(true)}
+	})
+	must(w.admin(t).CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{}))(t)
 }
