@@ -35,6 +35,7 @@ type Binder struct {
 	dial        func(*rest.Config) (kubernetes.Interface, error)
 	wake        chan struct{}
 	picture     *picture
+	book        book
 	flights     *flights
 	promises    *promises
 	jobs        chan job // as many as flights: never full
@@ -240,7 +241,7 @@ func (b *Binder) decide(batch []*corev1.Pod, epoch uint64, now time.Time) {
 		byUID[string(p.UID)] = p
 	}
 	o := b.options()
-	plan := b.config.Place(b.picture.view(b.about(batch)), o)
+	plan := b.book.decide(b.picture, b.about(batch), o)
 	b.preempt(plan.Preemptions, byUID, now)
 	for _, bind := range plan.Binds {
 		p := byUID[bind.Pod]

@@ -12,9 +12,6 @@ import (
 	"github.com/orpheus-mesh/orpheus/placement"
 )
 
-// Placer decides; placement.Place is the one in use.
-type Placer func(placement.View, placement.Options) placement.Plan
-
 // Config is what the binder needs of the node.
 type Config struct {
 	// Client reaches the API of this node, without a rate limit.
@@ -23,8 +20,6 @@ type Config struct {
 	Mine func(kind, namespace, name string) bool
 	// Changed wakes after any change of what Mine answers.
 	Changed <-chan struct{}
-	// Place decides; nil: placement.Place.
-	Place Placer
 	// Admit asks the host of a Node object, by its name, whether it takes the pod now, and to reserve what the pod needs
 	// until the Binding arrives. ok false comes with the host's reason; err means that nobody answered. It must end with
 	// its context, which lasts 5 s, and is called by up to 16 goroutines at once.
@@ -59,9 +54,6 @@ func (c *Config) validate() error {
 	}
 	if c.Flapping == nil {
 		c.Flapping = func() map[string]time.Time { return nil }
-	}
-	if c.Place == nil {
-		c.Place = placement.Place
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ func TestFlappingHostGetsNoNewPods(t *testing.T) {
 		var flapping atomic.Pointer[map[string]time.Time]
 		flapping.Store(&map[string]time.Time{"a": time.Now().Add(time.Minute)})
 		changed := make(chan struct{}, 1)
-		s := newStandWith(t, nil, func(c *Config) {
+		s := newStandWith(t, func(c *Config) {
 			c.Changed, c.Flapping = changed, func() map[string]time.Time { return *flapping.Load() }
 		}, node("a", "8"), node("b", "1"))
 		defer func() { s.stop() }()

@@ -63,7 +63,7 @@ func (b *Binder) rebalance(now time.Time) {
 	if len(movable) == 0 {
 		return
 	}
-	plan := b.config.Place(drawing(b.picture.view(b.about(nil)), host, movable), placement.Options{Rebalance: b.config.Rebalance})
+	plan := placement.Place(drawing(b.picture.view(b.about(nil)), host, movable), placement.Options{Rebalance: b.config.Rebalance})
 	b.relocate(plan.Moves, movable, newcomers[host], now)
 }
 

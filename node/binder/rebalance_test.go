@@ -40,7 +40,7 @@ func newTroupe(t *testing.T, mode placement.Rebalance, change ...func(*corev1.Po
 	for i := range 3 {
 		objects = append(objects, node(fmt.Sprintf("n%d", i), "8", joined))
 	}
-	tr.stand = newStandWith(t, nil, func(c *Config) {
+	tr.stand = newStandWith(t, func(c *Config) {
 		c.Rebalance, c.Steady = mode, func() bool { tr.mu.Lock(); defer tr.mu.Unlock(); return tr.steady }
 	}, objects...)
 	tr.api.PrependReactor("create", "pods", tr.evict)
