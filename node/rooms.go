@@ -83,7 +83,7 @@ func (d depot) Ensure(ctx context.Context, ref string, policy corev1.PullPolicy,
 func (s *server) startControllers(h *house) error {
 	c, err := controllers.New(controllers.Config{
 		Client: s.api.Loopback(), Mine: s.sight.mine, Changed: s.absence.Watch(), Settled: s.mesh.Settled, Hold: s.mesh.Hold, Slow: s.mesh.Slow,
-		HostState: s.controllersState, RootCA: s.mesh.Keys().CACert, Log: s.log.With("room", "controllers"),
+		HostState: s.controllersState, Member: s.sight.member, RootCA: s.mesh.Keys().CACert, Log: s.log.With("room", "controllers"),
 	})
 	if err != nil {
 		return err
