@@ -68,7 +68,7 @@ func (w *world) static(p *Pod) *static {
 }
 
 func (r *nodeRules) same(p *Pod) bool {
-	return slices.Equal(r.selector, p.Selector) && slices.EqualFunc(r.required, p.Required, sameTerm) &&
+	return slices.Equal(r.selector, p.Selector) && sameRequired(r.required, p.Required) &&
 		slices.Equal(r.tolerations, p.Tolerations) && (r.volumes == nil) == (p.Hosts == nil) && slices.Equal(r.volumes, p.Hosts)
 }
 
@@ -114,7 +114,7 @@ func (p *Pod) namedHosts() (names []string, some bool) {
 		}
 		names = append(names, p.Required[i].Fields[at].Values...)
 	}
-	return names, len(p.Required) > 0
+	return names, p.Required != nil
 }
 
 // refusesStatic says why host h can never take the pod. Volumes come after resources in kube-scheduler's order.
@@ -156,7 +156,7 @@ func (w *world) chosen(r *nodeRules, h int32) bool {
 			return true
 		}
 	}
-	return len(r.required) == 0
+	return r.required == nil
 }
 
 // accepts says whether host h meets the whole term; an empty term accepts no host.

@@ -148,7 +148,7 @@ func (w *world) eligible(s *Spread, st *static, keys []string) *eligible {
 }
 
 func (r *nodeRules) sameChoice(q *nodeRules) bool {
-	return slices.Equal(r.selector, q.selector) && slices.EqualFunc(r.required, q.required, sameTerm)
+	return slices.Equal(r.selector, q.selector) && sameRequired(r.required, q.required)
 }
 
 // admit notes whether host h, which has no pods, counts.
