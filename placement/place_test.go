@@ -323,12 +323,12 @@ func TestNegLog2(t *testing.T) {
 		if got := float64(logs.negLog2(h)) / (1 << logBits); math.Abs(got-want) > 3e-6 {
 			t.Fatalf("-log2(%d/2^64) = %f, want %f", h, got, want)
 		}
-		if lowerBound(h) > logs.negLog2(h)>>4 {
+		if 128*lowerBound(h) > 89*(logs.negLog2(h)>>4) {
 			t.Fatalf("the bound of %d is %d, its logarithm %d", h, lowerBound(h), logs.negLog2(h)>>4)
 		}
 	}
 	for y := range uint64(1 << 20) {
-		if h := ^(y << (64 - logBits)); lowerBound(h) > logs.negLog2(h)>>4 {
+		if h := ^(y << (64 - logBits)); 128*lowerBound(h) > 89*(logs.negLog2(h)>>4) {
 			t.Fatalf("the bound of %d is %d, its logarithm %d", h, lowerBound(h), logs.negLog2(h)>>4)
 		}
 	}
