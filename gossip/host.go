@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -63,7 +64,7 @@ func newHost(cfg Config, self identity, advertise netip.AddrPort) (_ host.Host, 
 		return nil, nil, nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
 	}
 	if len(h.Network().ListenAddresses()) < 2 { // libp2p is content with one of the two
-		return nil, nil, nil, errors.Join(fmt.Errorf("listen on %s: the UDP or the TCP port is in use", cfg.Listen), h.Close(), udp.Close())
+		return nil, nil, nil, errors.Join(fmt.Errorf("listen on %s: the UDP or the TCP port: %w", cfg.Listen, syscall.EADDRINUSE), h.Close(), udp.Close())
 	}
 	shared, err = udp.SharedNonQUICPacketConn("", net.UDPAddrFromAddrPort(cfg.Listen))
 	if err != nil {

@@ -12,12 +12,10 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	hserf "github.com/hashicorp/serf/serf"
-	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 )
 
@@ -172,9 +170,7 @@ func (n *link) admitted(id peer.ID, c claim) {
 	n.tell(met{c.Peer})
 	n.tell(heard{c.Peer})
 	// gossipsub may have tried before the hello was over; tell it that the peer speaks its protocol now.
-	n.do(func() {
-		_ = n.nudge.Emit(event.EvtPeerProtocolsUpdated{Peer: id, Added: []protocol.ID{pubsub.GossipSubID_v11, pubsub.GossipSubID_v12}})
-	})
+	n.do(func() { n.introduceTo(id) })
 }
 
 // tell hands evidence to the judge. It never blocks: the queue is as long as a burst can be, and evidence repeats.

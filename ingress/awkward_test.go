@@ -154,6 +154,18 @@ func TestRequestsWaitForTheWordThatEndpointsMoved(t *testing.T) {
 	}
 }
 
+func TestDismissWaitsForUpgradesThatAreAlone(t *testing.T) {
+	p, addr, _ := start(t, Config{}, table(t, nil, backend(t, echo)))
+	ws, _ := upgrade(t, addr)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if p.Dismiss(ctx); ctx.Err() == nil {
+		t.Error("a running upgrade was not waited for")
+	}
+	ws.Close()
+	p.Dismiss(t.Context())
+}
+
 func TestDismiss(t *testing.T) {
 	arrived, finish := make(chan struct{}, 8), make(chan struct{})
 	e := backend(t, func(_ http.ResponseWriter, r *http.Request) {

@@ -21,14 +21,13 @@ const first = 300 * time.Millisecond
 func (p *Proxy) Dismiss(ctx context.Context) {
 	p.leaving.Store(true)
 	gone := p.handlers.turn()
-	if p.conns.none() {
-		return
-	}
-	t := time.NewTimer(linger)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
+	if !p.conns.none() { // upgraded ones are not among them: they have nothing more to bring
+		t := time.NewTimer(linger)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
 	}
 	select {
 	case <-gone:

@@ -117,15 +117,21 @@ func (f *floor) open(name string, run func(context.Context) error) {
 			return nil
 		case err == nil:
 			err = errors.New("it ended by itself")
-		case errors.Is(err, syscall.EADDRINUSE) && settingOf(name) != "":
-			err = fmt.Errorf("%w: free the address or set %s to another", err, settingOf(name))
+		case errors.Is(err, syscall.EADDRINUSE):
+			err = fmt.Errorf("%w: %s", err, wayOut(name))
 		}
 		f.house.log.Error("a room failed, the daemon ends", "room", name, "error", err)
 		return fmt.Errorf("%s: %w", name, err)
 	})
 }
 
-// settingOf is the setting of the address that a room cannot be without.
-func settingOf(room string) string {
-	return map[string]string{"mesh": "listen", "api": "api-listen", "streaming": "streaming-listen"}[room]
+// wayOut is what helps against an address that is taken, by the room that cannot be without it.
+func wayOut(room string) string {
+	if room == "dns" { // its address is every pod's name server
+		return "a name server that listens on all addresses of this host must leave this one out"
+	}
+	if setting := map[string]string{"mesh": "listen", "api": "api-listen", "streaming": "streaming-listen"}[room]; setting != "" {
+		return "free the address or set " + setting + " to another"
+	}
+	return "free the address"
 }

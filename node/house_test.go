@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,4 +96,16 @@ func TestNothingBeginsInAHouseThatIsEmptied(t *testing.T) {
 			t.Errorf("begun after the end: %v", got)
 		}
 	})
+}
+
+func TestATakenAddressSaysWhatHelps(t *testing.T) {
+	for room, want := range map[string]string{
+		"mesh": "set listen to another", "api": "set api-listen to another", "streaming": "set streaming-listen to another", "dns": "must leave this one out",
+	} {
+		h := newHouse(t.Context(), slog.New(slog.DiscardHandler))
+		h.rooms.open(room, func(context.Context) error { return os.NewSyscallError("bind", syscall.EADDRINUSE) })
+		if err := h.empty(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", room, err)
+		}
+	}
 }

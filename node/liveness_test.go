@@ -1,6 +1,7 @@
 package node
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
@@ -27,5 +28,22 @@ func TestACardIsNoEvidenceOfADeath(t *testing.T) {
 	}
 	if got, since := s.Host("b"); got != gossip.Suspect || since.IsZero() {
 		t.Errorf("a node that is awaited is %s since %s", got, since)
+	}
+}
+
+func TestAServerKeepsItsName(t *testing.T) {
+	m := oneMesh(t)
+	r := roster.New(m.Store())
+	if err := keepsName(r, m.Self().ID, "anything"); err != nil {
+		t.Errorf("a server without a card: %v", err)
+	}
+	if err := r.Publish(t.Context(), roster.Card{ID: m.Self().ID, Name: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := keepsName(r, m.Self().ID, "a"); err != nil {
+		t.Error(err)
+	}
+	if err := keepsName(r, m.Self().ID, "b"); err == nil || !strings.Contains(err.Error(), `set name to "a"`) {
+		t.Errorf("another name: %v", err)
 	}
 }

@@ -17,11 +17,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 	"github.com/orpheus-mesh/orpheus/netmesh"
+	"github.com/orpheus-mesh/orpheus/node/absence"
 	"github.com/orpheus-mesh/orpheus/node/agent"
 	"github.com/orpheus-mesh/orpheus/node/api"
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
@@ -53,7 +55,10 @@ type server struct {
 	pods    *podNet
 	agent   *agent.Agent
 	next    *successor
+	absence *absence.Record
 	binder  *binder.Binder // there once ready
+
+	recorder record.EventRecorder // of events about servers; there while absences are remembered
 }
 
 // Run makes this server a member of its mesh (a new one, or the token's, on the first call) and serves until ctx ends.
@@ -131,7 +136,11 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 		return nil, err
 	}
 	s.roster = roster.New(s.mesh.Store())
+	if err := keepsName(s.roster, s.mesh.Self().ID, cfg.Name); err != nil {
+		return nil, err
+	}
 	s.sight = sight{s.mesh, s.roster}
+	s.absence = s.newAbsence()
 	if s.engine, err = docker.New(cfg.Docker); err != nil {
 		return nil, err
 	}
@@ -146,7 +155,7 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 	changed, _ := s.mesh.Watch()
 	s.api, err = api.New(api.Config{
 		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API, Open: s.listen,
-		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed,
+		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed, Mine: s.sight.mine, Sure: s.sure,
 		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, Log: log.With("room", "api"),
 	})
 	if err != nil {
@@ -166,6 +175,15 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 	}
 	s.pods = &podNet{plane: s.net.plane}
 	return s, nil
+}
+
+// keepsName refuses a server that is called otherwise than its peers know it: its pods would be another node's, and be ended here, while a
+// node of the new name came that no server is ever found dead behind.
+func keepsName(known *roster.Roster, self gossip.ID, name string) error {
+	if card, ok := known.ByID(self); ok && card.Name != name {
+		return fmt.Errorf("name: this server is node %q of its mesh and can't become %q: set name to %q, or join anew with an empty data-dir", card.Name, name, card.Name)
+	}
+	return nil
 }
 
 // newRegistrar begins this server's card.

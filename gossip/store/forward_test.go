@@ -46,6 +46,25 @@ func TestHomeSerialises(t *testing.T) {
 	}
 }
 
+// TestACreationBringsItsTombstones: the home was out of reach while b ended the object, and believes that it lives.
+func TestACreationBringsItsTombstones(t *testing.T) {
+	m := newMesh()
+	m.home, m.mute = "a", true
+	a, b := m.add(t, "a"), m.add(t, "b")
+	first := put(t, b, Write{Key: pod("x"), Body: []byte("1")})
+	m.mu.Lock()
+	m.down["a"] = true
+	m.mu.Unlock()
+	put(t, b, Write{Key: pod("x"), Base: first, Op: Delete})
+	m.mu.Lock()
+	m.down["a"] = false
+	m.mu.Unlock()
+	second := put(t, b, Write{Key: pod("x"), Body: []byte("2")})
+	if o := get(a, pod("x")); o == nil || o.UID != second.UID || o.UID == first.UID {
+		t.Fatalf("the home shows %s", describe(o))
+	}
+}
+
 func TestHomeOutOfReach(t *testing.T) {
 	m := newMesh()
 	m.home = "nobody"

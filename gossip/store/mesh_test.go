@@ -56,8 +56,8 @@ type mesh struct {
 
 func newMesh() *mesh { return &mesh{nodes: map[string]*Store{}, down: map[string]bool{}} }
 
-func classes(kind string) Class {
-	switch kind {
+func classes(k Key) Class {
+	switch k.Kind {
 	case "core/events":
 		return Ephemeral
 	case "derived/slices":

@@ -13,9 +13,11 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/utils/ptr"
 
 	"github.com/orpheus-mesh/orpheus/gossip/store"
@@ -348,4 +350,16 @@ func TestBadInputIsRefusedWithTheReason(t *testing.T) {
 		t.Errorf("with a full disk a list gets %v", err)
 	}
 	mem.ReadOnlyFrom(nil)
+}
+
+func TestThereAreNoCustomResources(t *testing.T) {
+	w := start(t, memory.New())
+	list := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	got, err := dynamic.NewForConfigOrDie(w.config(t, "admin", "system:masters")).Resource(list).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(got.Items) != 0 {
+		t.Errorf("%v %v", got, err)
+	}
+	if _, err := dynamic.NewForConfigOrDie(w.config(t, "jane")).Resource(list).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a stranger gets %v, want 403", err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -112,6 +113,7 @@ func (b *Binder) loop(ctx context.Context) {
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
 	changed := b.config.Changed
+	flapping := b.config.Flapping()
 	var looks <-chan time.Time
 	if b.config.Rebalance != placement.Off {
 		t := time.NewTicker(lookEvery)
@@ -137,6 +139,10 @@ func (b *Binder) loop(ctx context.Context) {
 			if !open {
 				changed = nil
 			}
+			if now := b.config.Flapping(); !sameHosts(now, flapping) {
+				flapping = now
+				b.picture.turn()
+			}
 		case <-b.config.VolumesChanged:
 			b.picture.turn()
 		case <-alarm.C:
@@ -148,6 +154,10 @@ func (b *Binder) loop(ctx context.Context) {
 			alarm.Reset(time.Until(next))
 		}
 	}
+}
+
+func sameHosts(a, b map[string]time.Time) bool {
+	return maps.EqualFunc(a, b, func(_, _ time.Time) bool { return true })
 }
 
 // round decides for one batch and returns when to come back though nothing happens; zero: never.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
@@ -36,6 +37,9 @@ type Config struct {
 	// Preempt tells whether pods of lower priority may be told to leave at this moment: not while this server is unsure of
 	// what it sees. Optional: nil is never. Cheap, does not block.
 	Preempt func() bool
+	// Flapping are the hosts that get no new pods because they come and go, with the times until when; Changed wakes when it
+	// changes. Optional; cheap, does not block.
+	Flapping func() map[string]time.Time
 	// Rebalance says how eagerly running pods move to hosts that joined.
 	Rebalance placement.Rebalance
 	// Steady tells whether they may at this moment: nobody is missed, and this server is sure of what it sees. Optional: nil is
@@ -52,6 +56,9 @@ func (c *Config) validate() error {
 		return errors.New("binder: Mine, Changed and Admit are all needed")
 	case c.Log == nil:
 		return errors.New("binder: Log is missing")
+	}
+	if c.Flapping == nil {
+		c.Flapping = func() map[string]time.Time { return nil }
 	}
 	if c.Place == nil {
 		c.Place = placement.Place

@@ -147,6 +147,9 @@ func (c *picture) namespaces(s *metav1.LabelSelector) []string {
 	return out
 }
 
+// Flapping is why a host takes no new pods that comes and goes.
+const Flapping = "node(s) had come and gone too often lately"
+
 // question is what a decision is about.
 type question struct {
 	batch    []*corev1.Pod // pods to place; those that the picture lacks are translated for this question only
@@ -154,6 +157,7 @@ type question struct {
 	flights  map[types.UID]string
 	promised map[types.UID]string       // hosts, as in nominatedNodeName
 	leaving  map[types.UID]bool         // told to leave
+	flapping map[string]time.Time       // hosts that get no new pods
 	volumes  func(*corev1.Pod) []string // nil: all can be mounted anywhere
 }
 
@@ -164,6 +168,9 @@ func (c *picture) view(q question) placement.View {
 	defer c.mu.Unlock()
 	var v placement.View
 	for _, h := range c.hosts {
+		if _, flaps := q.flapping[h.ID]; flaps && h.NotReady == "" {
+			h.NotReady = Flapping
+		}
 		v.Hosts = append(v.Hosts, h)
 	}
 	slices.SortFunc(v.Hosts, func(a, b placement.Host) int { return strings.Compare(a.ID, b.ID) })

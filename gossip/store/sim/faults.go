@@ -177,7 +177,7 @@ func (w *world) replace(n *node) {
 	if n.up {
 		n.down()
 	}
-	n.disk, n.fresh, n.forgetful = disk{}, true, false
+	n.disk, n.fresh, n.forgetful = disk{}, true, true
 	w.oracle.lost(n, 0)
 	delete(w.byName, n.name)
 	n.name += "'"

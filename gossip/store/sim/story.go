@@ -78,10 +78,12 @@ func (w *world) absence() {
 		if evicted { // nobody lets the old identity in again
 			w.replace(n)
 		}
-		n.set(w.between(-2*time.Second, 2*time.Second))
 		n.start()
 	}
 	for _, n := range w.nodes {
+		if n.time().Sub(w.clock()) > 30*time.Second { // drifted, and with it the stamps
+			w.plan.jumped = true
+		}
 		n.set(w.between(-2*time.Second, 2*time.Second))
 	}
 	if w.chance(2) { // time to purge, before the next chaos

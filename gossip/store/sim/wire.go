@@ -124,7 +124,7 @@ var errReach = errors.New("out of reach")
 
 // propose carries a question to a home and its answer back; 2 s later its author goes on alone.
 func (n *node) propose(q *store.Question) {
-	w, life := n.w, n.lives
+	w, life, from := n.w, n.lives, n.name
 	answered := false
 	answer := func(reply []byte, err error) {
 		if answered || n.lives != life || !n.up {
@@ -147,7 +147,7 @@ func (n *node) propose(q *store.Question) {
 			return
 		}
 		id := w.id()
-		in, err := home.r.Proposal(id, n.name, q.Frame)
+		in, err := home.r.Proposal(id, from, q.Frame)
 		back := func(reply []byte, err error) {
 			if !w.lost(home.i, n.i) {
 				w.after(w.delay(), func() { answer(reply, err) })
@@ -155,6 +155,7 @@ func (n *node) propose(q *store.Question) {
 		}
 		if err != nil {
 			w.tell("%s does not judge for %s: %v", home.name, n.name, err)
+			w.oracle.unjudged(w, home, n, err)
 			back(nil, err)
 			return
 		}

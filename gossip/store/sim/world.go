@@ -212,8 +212,8 @@ const (
 	events = "core/events"
 )
 
-func classOf(kind string) store.Class {
-	if kind == events {
+func classOf(k store.Key) store.Class {
+	if k.Kind == events {
 		return store.Ephemeral
 	}
 	return store.Durable
