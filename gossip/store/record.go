@@ -60,6 +60,13 @@ func (r *Record) after() knowledge {
 	return r.context.with(r.Dot.Actor, r.Dot.N, human).count(r.Dot.Actor, r.raised, r.wrote)
 }
 
+// counts are the sums over all actors that the author knew once r was written.
+func (r *Record) counts() (raised, wrote int64) {
+	own := r.context.of(r.Dot.Actor)
+	raised, wrote = r.context.counts()
+	return raised - int64(own.raised) + int64(max(own.raised, r.raised)), wrote - int64(own.wrote) + int64(max(own.wrote, r.wrote))
+}
+
 // compare orders records by time, then hash: the order of reconciliation, of the disk and of the purge.
 func (r *Record) compare(o *Record) int {
 	if c := cmp.Compare(r.Stamp, o.Stamp); c != 0 {

@@ -112,6 +112,12 @@ func (l *life) head() head { return headOf(l.versions) }
 // number of all writes on top of that, so every further one raises it, also one that itself changed metadata alone: it may
 // make another version execute. Whoever replaces several by one adds what they showed.
 func headOf(versions []*Record) head {
+	if len(versions) == 1 {
+		h := head{}.merge(versions[0].head)
+		raised, _ := versions[0].counts()
+		h.generation += raised
+		return h
+	}
 	var h head
 	var k knowledge
 	for _, v := range versions {

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // TestRowsShowWhatIsThere: what is made of an object's records whenever somebody asks equals what the whole life shows.
@@ -46,4 +48,21 @@ func TestRowsShowWhatIsThere(t *testing.T) {
 	if o := e.row().object(); o.Root != owner || o.Head.DeletionTime != 9 || string(o.Bodies[Status]) != "3" || len(o.version) != 3 {
 		t.Errorf("%+v", o)
 	}
+}
+
+// TestCountsAreThoseOfWhatTheAuthorKnew: adding up without making the knowledge gives the same.
+func TestCountsAreThoseOfWhatTheAuthorKnew(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n := func(most uint64, what string) uint64 { return rapid.Uint64Range(0, most).Draw(rt, what) }
+		r := &Record{Dot: Dot{"b", 9}, raised: n(5, "raised"), wrote: n(5, "wrote")}
+		for _, actor := range []string{"a", "b", "c"} {
+			if n(1, "knows") == 1 {
+				r.context = append(r.context, known{actor: actor, seen: n(8, "seen"), raised: n(5, "raised"), wrote: n(5, "wrote")})
+			}
+		}
+		wantRaised, wantWrote := r.after().counts()
+		if raised, wrote := r.counts(); raised != wantRaised || wrote != wantWrote {
+			rt.Fatalf("%+v: raised %d, wrote %d, want %d and %d", r.context, raised, wrote, wantRaised, wantWrote)
+		}
+	})
 }

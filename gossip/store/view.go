@@ -141,12 +141,14 @@ func (v *view) compact() {
 	}
 }
 
-// load puts a row there without an event: before anybody watches. arrange must follow the last one.
+// load puts a new row there without an event: before anybody watches. arrange must follow the last one.
 func (v *view) load(r *row) {
-	r = r.at(v.rev, v.rev)
+	r.rev, r.created = v.rev, v.rev
 	v.loaded = append(v.loaded, r)
-	if r.whole != nil && len(r.whole.Others) > 0 {
-		v.others[r.whole.Key] = r.whole
+	if o := r.whole; o != nil {
+		if o.Rev, o.Created = v.rev, v.rev; len(o.Others) > 0 {
+			v.others[o.Key] = o
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ var ErrPoison = errors.New("not a valid record")
 
 // counted reports that somebody counted: records of versions before did not.
 func (r *Record) counted() bool {
-	raised, wrote := r.after().counts()
+	raised, wrote := r.counts()
 	return raised+wrote != 0
 }
 
@@ -78,7 +78,7 @@ func (r *Record) encode() (b []byte, body int) {
 		b = appendKey(b, r.Root)
 	}
 	if flags&flagHead != 0 {
-		raised, _ := r.after().counts()
+		raised, _ := r.counts()
 		b = r.head.append(b, raised)
 	}
 	if flags&flagBody != 0 {
@@ -208,7 +208,7 @@ func decodeRecord(msg, sig []byte) (*Record, error) {
 	if d.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPoison, d.err)
 	}
-	raised, _ := r.after().counts()
+	raised, _ := r.counts()
 	r.head.generation -= raised
 	r.hash = sha256.Sum256(msg)
 	return r, nil
