@@ -50,9 +50,11 @@ const (
 	callTimeout      = 30 * time.Second // likewise
 	serveTimeout     = 2 * time.Minute  // one request, its handling and its reply
 	checkTimeout     = 4 * time.Second  // longer than any patience: a late answer is an answer
+	checkIdle        = time.Minute      // how long a stream waits for the next check
 	farewellTimeout  = 300 * time.Millisecond
 	redialTimeout    = 3 * time.Second
-	reconcileTimeout = 10 * time.Minute // a whole store over a slow link; a frame that does not move for 60 s ends it
+	headStart        = 300 * time.Millisecond // of QUIC before TCP
+	reconcileTimeout = 10 * time.Minute       // a whole store over a slow link; a frame that does not move for 60 s ends it
 	readyWithin      = 2 * time.Second
 	// settleSpan bounds how long a regained member that does not reconcile keeps us from destructive decisions.
 	settleSpan = 30 * time.Second

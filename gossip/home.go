@@ -1,6 +1,10 @@
 package gossip
 
-import "github.com/orpheus-mesh/orpheus/gossip/store"
+import (
+	"slices"
+
+	"github.com/orpheus-mesh/orpheus/gossip/store"
+)
 
 // candidate is a live member with its identity hashed once.
 type candidate struct {
@@ -20,6 +24,17 @@ func home(root store.Key, members []candidate) ID {
 		}
 	}
 	return best
+}
+
+// homes are up to most candidates in the order in which they are the home, as those before them go.
+func homes(root store.Key, members []candidate, most int) (out []ID) {
+	left := slices.Clone(members)
+	for len(left) > 0 && len(out) < most {
+		next := home(root, left)
+		out = append(out, next)
+		left = slices.DeleteFunc(left, func(c candidate) bool { return c.id == next })
+	}
+	return out
 }
 
 func candidateOf(id ID) candidate { return candidate{id: id, hash: mix(fnv1a(string(id)))} }

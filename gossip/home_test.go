@@ -3,6 +3,7 @@ package gossip
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/orpheus-mesh/orpheus/gossip/store"
@@ -60,4 +61,24 @@ func TestHomeMovesOnlyWhatItMust(t *testing.T) {
 			t.Fatal("home depends on the order of members")
 		}
 	})
+}
+
+func TestNextHomesAreThoseOfTheSurvivors(t *testing.T) {
+	members := candidates(7)
+	for i := range 100 {
+		order := homes(podKey(i), members, 5)
+		if len(order) != 5 {
+			t.Fatalf("%d homes", len(order))
+		}
+		left := members
+		for _, want := range order {
+			if got := home(podKey(i), left); got != want {
+				t.Fatalf("%s is next, not %s", got, want)
+			}
+			left = slices.DeleteFunc(slices.Clone(left), func(c candidate) bool { return c.id == want })
+		}
+	}
+	if got := homes(podKey(1), members[:2], 5); len(got) != 2 {
+		t.Errorf("two members are %d homes", len(got))
+	}
 }

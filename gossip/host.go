@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
@@ -117,9 +119,28 @@ func commonOptions(self identity) []libp2p.Option {
 		libp2p.Ping(false),
 		libp2p.UserAgent("orpheus"),
 		libp2p.WithDialTimeout(5 * time.Second),
+		libp2p.SwarmOpts(swarm.WithDialRanker(quicFirst)),
 		libp2p.UDPBlackHoleSuccessCounter(nil), // a long partition must not make UDP look blocked for good
 		libp2p.IPv6BlackHoleSuccessCounter(nil),
 	}
+}
+
+// quicFirst gives QUIC a head start over TCP that a busy host can use: libp2p's own in a private network is 30 ms, and a connection that
+// went to TCP by chance stays there. It costs twice the packets, and loses the proof that UDP gets through.
+func quicFirst(addrs []ma.Multiaddr) []network.AddrDelay {
+	ranked := swarm.DefaultDialRanker(addrs)
+	if slices.ContainsFunc(addrs, over(ma.P_QUIC_V1)) {
+		for i, a := range ranked {
+			if over(ma.P_TCP)(a.Addr) {
+				ranked[i].Delay += headStart
+			}
+		}
+	}
+	return ranked
+}
+
+func over(protocol int) func(ma.Multiaddr) bool {
+	return func(a ma.Multiaddr) bool { _, err := a.ValueForProtocol(protocol); return err == nil }
 }
 
 // resourceManager bounds what all peers together and each peer may hold: generous for a mesh of hundreds, finite for a

@@ -3,8 +3,10 @@ package gossip
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // TestRedialsDoNotShutOutTheHostThatTheyAreFor: dials to an address and connections from it are counted together. It needs an
@@ -28,4 +30,20 @@ func TestRedialsDoNotShutOutTheHostThatTheyAreFor(t *testing.T) {
 		t.Fatalf("the host is back, and refused: %v", err)
 	}
 	scope.Done()
+}
+
+// TestQUICHasAHeadStart: a connection must not go to TCP because the host was busy for a moment; where QUIC has no address,
+// nobody waits for it.
+func TestQUICHasAHeadStart(t *testing.T) {
+	addrs := multiaddrs(netip.MustParseAddrPort("10.0.0.7:7946"))
+	delay := map[bool]time.Duration{}
+	for _, a := range quicFirst(addrs) {
+		delay[over(ma.P_TCP)(a.Addr)] = a.Delay
+	}
+	if len(delay) != 2 || delay[false] != 0 || delay[true] < headStart || delay[true] > headStart+time.Second {
+		t.Errorf("QUIC after %s, TCP after %s", delay[false], delay[true])
+	}
+	if got := quicFirst(addrs[1:]); len(got) != 1 || got[0].Delay != 0 {
+		t.Errorf("TCP alone: %+v", got)
+	}
 }

@@ -63,7 +63,8 @@ const (
 // Timing. With 2 to 10 members serf says failed 2.4 to 3.7 s after a crash (probe interval 0.4 s, suspicion 2 s), silence
 // lasts 2.5 to 3.1 s; both are needed. A peer frozen for 2 s answers before either ends. Both grow with log10 N.
 const (
-	heartbeat    = 600 * time.Millisecond // between checks of a peer that answers; stretched beyond 16 peers
+	heartbeat    = 500 * time.Millisecond // between checks of a peer that answers; stretched beyond 16 peers
+	yield        = 150 * time.Millisecond // what one of two peers waits longer, so that the other's check serves both
 	recheck      = 300 * time.Millisecond // between checks of a peer that owes an answer
 	doubtAfter   = 300 * time.Millisecond // silence after which checks go out at the faster pace
 	suspectAfter = 500 * time.Millisecond
@@ -88,7 +89,7 @@ type evidence interface{ evidence() }
 
 type (
 	tick   struct{ score int } // every 100 ms, with serf's health score
-	heard  struct{ peer ID }   // it answered a check, said hello or was just admitted
+	heard  struct{ peer ID }   // it answered a check, thanked for an answer, said hello or was just admitted
 	hinted struct {
 		peer ID
 		hint hint
@@ -143,7 +144,7 @@ func (j *judge) Step(now time.Time, e evidence) verdicts {
 		}
 	case heard:
 		if p := j.peers[e.peer]; p != nil {
-			p.answered(j.awake, j.pace())
+			p.answered(j.awake, j.pace(e.peer))
 		}
 	case hinted:
 		if e.peer != j.self {
@@ -244,9 +245,14 @@ func (j *judge) due() []ID {
 	return out
 }
 
-// pace stretches the heartbeat so that no node sends more than 20 checks a second.
-func (j *judge) pace() time.Duration {
-	return max(heartbeat, time.Duration(len(j.peers))*heartbeat/16)
+// pace stretches the heartbeat so that no node takes part in more than 32 checks a second. A check tells both sides: the one with
+// the lesser ID asks, the other asks only when it was not asked.
+func (j *judge) pace(id ID) time.Duration {
+	wait := max(heartbeat, time.Duration(len(j.peers))*heartbeat/16)
+	if j.self > id {
+		wait += yield
+	}
+	return wait
 }
 
 // scale makes patience grow with the size of the mesh, as serf's suspicion does.

@@ -108,6 +108,54 @@ func TestJudgeCrash(t *testing.T) {
 	}
 }
 
+// TestJudgeOneCheckServesBoth: of two peers one asks and both know. When it dies, the other finds out as fast as it would have.
+func TestJudgeOneCheckServesBoth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		judges, asked := map[ID]*judge{}, map[ID]int{}
+		other := map[ID]ID{"a": "b", "b": "a"}
+		for id, peer := range other {
+			judges[id] = newJudge(id, time.Now())
+			judges[id].Step(time.Now(), met{peer})
+			judges[id].Step(time.Now(), hinted{peer, hintAlive})
+		}
+		dead := ID("")
+		run := func(span time.Duration) {
+			for end := time.Now().Add(span); time.Now().Before(end); {
+				time.Sleep(50 * time.Millisecond) // virtual; the two tick in turn
+				id := ID("a")
+				if time.Now().UnixMilli()/50%2 == 0 {
+					id = "b"
+				}
+				if id == dead {
+					continue
+				}
+				for _, peer := range judges[id].Step(time.Now(), tick{}).check {
+					if asked[id]++; peer != dead {
+						judges[id].Step(time.Now(), heard{peer})
+						judges[peer].Step(time.Now(), heard{id})
+					}
+				}
+			}
+		}
+		run(2 * time.Second)
+		clear(asked)
+		run(time.Minute)
+		if asked["b"] != 0 || asked["a"] < 95 || asked["a"] > 125 {
+			t.Errorf("checks in a minute: %v", asked)
+		}
+		for id, peer := range other {
+			if got := judges[id].peers[peer].state; got != Alive {
+				t.Errorf("%s takes %s for %s", id, peer, got)
+			}
+		}
+		dead = "a"
+		run(heartbeat + yield + suspectAfter + 2*judgeEvery)
+		if got := judges["b"].peers["a"].state; got != Suspect {
+			t.Errorf("the dead one is %s", got)
+		}
+	})
+}
+
 func TestJudgeNeedsSerfAndSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, "b")

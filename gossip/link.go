@@ -12,12 +12,10 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	hserf "github.com/hashicorp/serf/serf"
-	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 )
 
@@ -41,6 +39,7 @@ type link struct {
 	ushering    chan struct{} // joins under way
 	introducing chan struct{} // dials to whom serf alone knows
 	ring        *memberlist.Keyring
+	checks      keptStreams
 
 	mu    sync.Mutex // guards ended against work.Add
 	ended bool
@@ -72,7 +71,7 @@ func (n *link) do(f func()) {
 func (m *Mesh) connect(ctx context.Context) (_ *link, err error) {
 	n := &link{mesh: m, ctx: ctx, events: make(chan hserf.Event, 1024), evidence: make(chan evidence, 1024),
 		serving: make(chan struct{}, maxServed), ushering: make(chan struct{}, maxUshered),
-		introducing: make(chan struct{}, maxIntroduced)}
+		introducing: make(chan struct{}, maxIntroduced), checks: keptStreams{by: make(map[ID]network.Stream)}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.end())
@@ -96,7 +95,6 @@ func (m *Mesh) connect(ctx context.Context) (_ *link, err error) {
 	n.host.SetStreamHandler(helloProtocol, n.admission.answer)
 	n.host.SetStreamHandler(joinProtocol, n.usher)
 	n.gate.SetStreamHandler(serfProtocol, func(s network.Stream) { n.packets.accept(ctx, s) })
-	n.gate.SetStreamHandler(checkProtocol, n.answerCheck)
 	if n.ring, err = memberlist.NewKeyring(m.keys.Gossip, m.keys.Gossip[0]); err != nil {
 		return nil, fmt.Errorf("start serf: gossip keys: %w", err)
 	}
@@ -106,6 +104,7 @@ func (m *Mesh) connect(ctx context.Context) (_ *link, err error) {
 	if n.spread, err = newSpread(ctx, n); err != nil {
 		return nil, err
 	}
+	n.register(checkProtocol, n.answerChecks)
 	n.register(farewellProtocol, n.takeFarewell)
 	n.register(reconcileProtocol, n.serveReconcile)
 	return n, nil
@@ -171,9 +170,7 @@ func (n *link) admitted(id peer.ID, c claim) {
 	n.tell(met{c.Peer})
 	n.tell(heard{c.Peer})
 	// gossipsub may have tried before the hello was over; tell it that the peer speaks its protocol now.
-	n.do(func() {
-		_ = n.nudge.Emit(event.EvtPeerProtocolsUpdated{Peer: id, Added: []protocol.ID{pubsub.GossipSubID_v11, pubsub.GossipSubID_v12}})
-	})
+	n.do(func() { n.introduceTo(id) })
 }
 
 // tell hands evidence to the judge. It never blocks: the queue is as long as a burst can be, and evidence repeats.

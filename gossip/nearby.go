@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
@@ -24,10 +25,23 @@ func (f found) HandlePeerFound(info peer.AddrInfo) {
 	}
 }
 
+// announced shows mDNS the addresses that we advertise in the place of those of all interfaces. Among these are the pods' networks: a
+// connection over one of them would depend on what the mesh builds.
+type announced struct{ host.Host }
+
+func (a announced) Network() network.Network { return announcedNetwork{a.Host.Network(), a.Addrs()} }
+
+type announcedNetwork struct {
+	network.Network
+	addrs []ma.Multiaddr
+}
+
+func (a announcedNetwork) InterfaceListenAddresses() ([]ma.Multiaddr, error) { return a.addrs, nil }
+
 // looking announces this node on the local link and takes note of where known peers are, in case their addresses changed.
 func (n *link) looking(ctx context.Context) error {
 	finds := make(found, 64)
-	service := mdns.NewMdnsService(n.host, mdnsName(n.mesh.keys.MeshID), finds)
+	service := mdns.NewMdnsService(announced{n.host}, mdnsName(n.mesh.keys.MeshID), finds)
 	if err := service.Start(); err != nil {
 		n.mesh.log.Warn("mDNS does not work here; members are found by their addresses only", "error", err)
 		return nil

@@ -102,7 +102,7 @@ func (n *link) redial(ctx context.Context, k known) {
 		n.mesh.log.Debug("redial failed", "peer", k.ID, "name", k.Name, "addr", k.Addr, "error", err)
 		return
 	}
-	if _, err := n.ask(ctx, k.ID); err != nil { // a connection may be a leftover that nobody answers on
+	if err := n.ask(ctx, k.ID); err != nil { // a connection may be a leftover that nobody answers on
 		n.mesh.log.Debug("redialled peer does not answer", "peer", k.ID, "name", k.Name, "error", err)
 		n.hangUp(k.ID)
 		return

@@ -44,6 +44,7 @@ func newSerf(cfg Config, ring *memberlist.Keyring, self ID, transport *packets, 
 	c.TombstoneTimeout = keepFailed
 	c.LeavePropagateDelay = 500 * time.Millisecond
 	c.BroadcastTimeout = 2 * time.Second
+	c.DisableCoordinates = true // nobody asks for them, and they would triple the size of an ack
 
 	m := memberlist.DefaultLANConfig()
 	m.Name = c.NodeName

@@ -90,8 +90,9 @@ func (s *spread) publish(frame []byte) {
 	}
 }
 
-// run publishes what was queued and takes the messages off the subscription; they were merged by judge.
+// run publishes what was queued and takes the messages off the subscription; they were merged by judge. It keeps the peers in earshot.
 func (s *spread) run(ctx context.Context) error {
+	s.link.do(func() { s.keepInEarshot(ctx) })
 	s.link.do(func() {
 		for {
 			if _, err := s.sub.Next(ctx); err != nil {

@@ -72,6 +72,9 @@ func (m *Mesh) Members() []Member { return m.view.Load().members }
 // members (Alive or Suspect, itself included). It takes no lock.
 func (m *Mesh) Home(root store.Key) ID { return home(root, m.view.Load().live) }
 
+// Homes are the first most members in the order in which they are the home of root, should those before them be lost.
+func (m *Mesh) Homes(root store.Key, most int) []ID { return homes(root, m.view.Load().live, most) }
+
 // Slow tells that this node is probably the slow one: it was frozen a moment ago, or its probes fail more often than those
 // of others. It should decide nothing about others then.
 func (m *Mesh) Slow() bool { return m.view.Load().slow }

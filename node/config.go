@@ -14,6 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/orpheus-mesh/orpheus/placement"
 )
 
 // Config is all that an operator decides about one server. Names in `key` tags are those of flags, of the configuration
@@ -38,6 +40,7 @@ type Config struct {
 	Backend   string   // auto, host-gw or vxlan
 	Reserved  []string // resources kept from pods: cpu=100m,memory=256Mi
 	Labels    []string // labels of the node: key=value
+	Rebalance string   // off, gentle or eager: when servers join, running pods move to them; the same on every server
 	AccessLog string   // file of the ingress access log, "-" for standard output, "" for none
 	Debug     bool     // log at debug level
 }
@@ -50,8 +53,12 @@ func Default() Config {
 		Docker: "unix:///var/run/docker.sock",
 		Listen: "0.0.0.0:7946", API: "0.0.0.0:6443", Streaming: "0.0.0.0:10250", HTTP: "0.0.0.0:80", HTTPS: "0.0.0.0:443",
 		PodCIDR: "10.32.0.0/12", Services: "10.96.0.0/16", Domain: "cluster.local", MDNS: true, Backend: "auto",
+		Rebalance: "off",
 	}
 }
+
+// eagerness is what the words of Rebalance mean.
+var eagerness = map[string]placement.Rebalance{"off": placement.Off, "gentle": placement.Gentle, "eager": placement.Eager}
 
 // slotBits is the size of one server's piece of the pod network: a /24.
 const slotBits = 24
@@ -94,6 +101,9 @@ func (c Config) Validate() error {
 	}
 	if c.Backend != "auto" && c.Backend != "host-gw" && c.Backend != "vxlan" {
 		bad("backend", c.Backend, "use auto, host-gw or vxlan")
+	}
+	if _, known := eagerness[c.Rebalance]; !known {
+		bad("rebalance", c.Rebalance, "use off, gentle or eager")
 	}
 	if scheme, at, _ := strings.Cut(c.Docker, "://"); at == "" || !slices.Contains([]string{"unix", "tcp", "http", "https"}, scheme) {
 		bad("docker", c.Docker, "give the engine's address, for example unix:///var/run/docker.sock")

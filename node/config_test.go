@@ -24,6 +24,7 @@ func TestValidateNamesTheFieldAndTheMend(t *testing.T) {
 		"pod-cidr":     func(c *Config) { c.PodCIDR = "10.0.0.0/24" },
 		"service-cidr": func(c *Config) { c.Services = "10.32.0.0/16" },
 		"backend":      func(c *Config) { c.Backend = "wireguard" },
+		"rebalance":    func(c *Config) { c.Rebalance = "greedy" },
 		"docker":       func(c *Config) { c.Docker = "/var/run/docker.sock" },
 		"region":       func(c *Config) { c.Region = "a/b" },
 		"zone":         func(c *Config) { c.Zone = "the first" },

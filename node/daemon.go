@@ -1,12 +1,14 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +18,9 @@ import (
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
+	"github.com/orpheus-mesh/orpheus/node/api"
 	"github.com/orpheus-mesh/orpheus/node/control"
+	"github.com/orpheus-mesh/orpheus/node/tenure"
 )
 
 var _ control.Daemon = (*server)(nil)
@@ -88,7 +92,24 @@ func (s *server) Conflicts(context.Context) []control.Conflict {
 		}
 		out = append(out, c)
 	}
+	for _, d := range s.disputes() {
+		out = append(out, control.Conflict{Kind: "core/services", Namespace: d.Loser.Service.Namespace, Name: d.Loser.Service.Name,
+			Why: contested(d), Mend: api.Mend(d)})
+	}
 	return out
+}
+
+// disputes lists the addresses and ports that wait for a person, in a stable order.
+func (s *server) disputes() []tenure.Dispute {
+	all := s.api.Disputes()
+	slices.SortFunc(all, func(a, b tenure.Dispute) int {
+		return cmp.Or(strings.Compare(a.Loser.Service.String(), b.Loser.Service.String()), strings.Compare(a.Loser.Asset.Value(), b.Loser.Asset.Value()))
+	})
+	return all
+}
+
+func contested(d tenure.Dispute) string {
+	return fmt.Sprintf("%s is served for %s alone, which asked for it as well", d.Loser.Asset, d.Holder.Service)
 }
 
 func (s *server) nameOf(author string) string {

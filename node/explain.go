@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,6 +21,7 @@ import (
 const (
 	explainWithin  = 10 * time.Second
 	forecastWithin = time.Minute
+	nextHomes      = 3
 )
 
 var errStarting = errors.New("this server is starting and places no pods yet: ask again in a moment")
@@ -41,13 +44,25 @@ func (s *server) Explain(ctx context.Context, namespace, name string) (control.E
 	if err != nil {
 		return control.Explanation{}, err
 	}
-	return outlook.Explain(pod, s.homeOf(namespace, name), e), nil
+	out := outlook.Explain(pod, s.homeOf(namespace, name), e)
+	if room, ok := s.binder.Room(pod); ok && out.Message != "" {
+		out.Room = outlook.Room(pod, room)
+	}
+	flapping := s.absence.Flapping()
+	for _, node := range slices.Sorted(maps.Keys(flapping)) {
+		out.Notes = append(out.Notes, "server "+node+": "+flaps(flapping[node]))
+	}
+	return out, nil
 }
 
 // homeOf tells which server decides for a pod.
 func (s *server) homeOf(namespace, name string) control.Home {
 	root := s.sight.root(store.Key{Kind: "core/pods", Namespace: namespace, Name: name})
-	home := control.Home{Server: s.nameOf(string(s.mesh.Home(root))), Root: root.Kind + " " + root.Namespace + "/" + root.Name}
+	order := s.mesh.Homes(root, 1+nextHomes)
+	home := control.Home{Server: s.nameOf(string(order[0])), Root: root.Kind + " " + root.Namespace + "/" + root.Name}
+	for _, id := range order[1:] {
+		home.Next = append(home.Next, s.nameOf(string(id)))
+	}
 	for _, m := range s.mesh.Members() {
 		if m.State == gossip.Alive {
 			home.Alive++

@@ -30,6 +30,12 @@ func (s sight) Host(name string) (state gossip.State, since time.Time) {
 	return gossip.Suspect, time.Time{}
 }
 
+// member tells whether a server has, or had, this name, and whether the last one was evicted.
+func (s sight) member(name string) (known, evicted bool) {
+	card, ok := s.roster.ByName(name)
+	return ok, ok && s.mesh.Evicted(card.ID)
+}
+
 // mine tells whether this server is the home of an object: of its root owner, where it has one.
 func (s sight) mine(kind, namespace, name string) bool {
 	return s.mesh.Home(s.root(store.Key{Kind: kind, Namespace: namespace, Name: name})) == s.mesh.Self().ID

@@ -17,11 +17,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 	"github.com/orpheus-mesh/orpheus/netmesh"
+	"github.com/orpheus-mesh/orpheus/node/absence"
 	"github.com/orpheus-mesh/orpheus/node/agent"
 	"github.com/orpheus-mesh/orpheus/node/api"
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
@@ -53,7 +55,10 @@ type server struct {
 	pods    *podNet
 	agent   *agent.Agent
 	next    *successor
+	absence *absence.Record
 	binder  *binder.Binder // there once ready
+
+	recorder record.EventRecorder // of events about servers; there while absences are remembered
 }
 
 // Run makes this server a member of its mesh (a new one, or the token's, on the first call) and serves until ctx ends.
@@ -135,6 +140,7 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 		return nil, err
 	}
 	s.sight = sight{s.mesh, s.roster}
+	s.absence = s.newAbsence()
 	if s.engine, err = docker.New(cfg.Docker); err != nil {
 		return nil, err
 	}
@@ -149,13 +155,14 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 	changed, _ := s.mesh.Watch()
 	s.api, err = api.New(api.Config{
 		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API, Open: s.listen,
-		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed,
-		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, Log: log.With("room", "api"),
+		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed, Mine: s.sight.mine, Sure: s.sure,
+		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, AskHost: s.askHost, Log: log.With("room", "api"),
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.serveTokens()
+	s.serveObservations()
 	person := rest.CopyConfig(s.api.Loopback())
 	person.Impersonate = rest.ImpersonationConfig{UserName: "orpheus-admin", Groups: []string{"system:masters"}}
 	if s.admin, err = kubernetes.NewForConfig(person); err != nil {

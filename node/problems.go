@@ -15,6 +15,7 @@ import (
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
+	"github.com/orpheus-mesh/orpheus/node/api"
 	"github.com/orpheus-mesh/orpheus/node/control"
 )
 
@@ -50,9 +51,13 @@ func (s *server) problems(ctx context.Context) (out []control.Problem) {
 	}
 	nodes := s.nodes(ctx)
 	out = append(out, s.absences(nodes)...)
+	out = append(out, s.unsteady()...)
 	out = append(out, shortages(s.cfg.Name, nodes)...)
 	if n := len(s.mesh.Store().Siblings()); n > 0 {
 		add("objects", fmt.Errorf("%d object(s) were changed by two people at the same time", n), "see `orpheus conflicts` and write them once more")
+	}
+	for _, d := range s.disputes() {
+		out = append(out, control.Problem{What: "service " + d.Loser.Service.String(), Why: contested(d), Mend: api.Mend(d)})
 	}
 	return append(out, s.roomProblems()...)
 }

@@ -21,6 +21,7 @@ var needed = []authorizationv1.SubjectAccessReviewSpec{
 	may("job-controller", authorizationv1.ResourceAttributes{Verb: "create", Resource: "pods"}),
 	may("cronjob-controller", authorizationv1.ResourceAttributes{Verb: "create", Group: "batch", Resource: "jobs"}),
 	may("endpointslice-controller", authorizationv1.ResourceAttributes{Verb: "create", Group: "discovery.k8s.io", Resource: "endpointslices"}),
+	may("endpointslicemirroring-controller", authorizationv1.ResourceAttributes{Verb: "create", Group: "discovery.k8s.io", Resource: "endpointslices"}),
 	may("generic-garbage-collector", authorizationv1.ResourceAttributes{Verb: "delete", Resource: "pods"}),
 	may("service-account-controller", authorizationv1.ResourceAttributes{Verb: "create", Resource: "serviceaccounts"}),
 	may("root-ca-cert-publisher", authorizationv1.ResourceAttributes{Verb: "create", Resource: "configmaps"}),

@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"runtime/debug"
-	"time"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -39,20 +38,10 @@ func (s *server) rooms(ctx context.Context, h *house) error {
 	if err := s.startBinder(h); err != nil {
 		return err
 	}
+	h.rooms.open("absence", s.remember)
 	s.ready.Store(true)
 	s.log.Info("this node is ready", "api", s.apiURL())
 	h.rooms.open("memory", giveBack)
-	return nil
-}
-
-// giveBack returns what starting took to the system, once the caches have filled.
-func giveBack(ctx context.Context) error {
-	select {
-	case <-time.After(10 * time.Second):
-		debug.FreeOSMemory()
-	case <-ctx.Done():
-	}
-	<-ctx.Done()
 	return nil
 }
 
@@ -92,10 +81,9 @@ func (d depot) Ensure(ctx context.Context, ref string, policy corev1.PullPolicy,
 }
 
 func (s *server) startControllers(h *house) error {
-	changed, _ := s.mesh.Watch()
 	c, err := controllers.New(controllers.Config{
-		Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Settled: s.mesh.Settled, Hold: s.mesh.Hold, Slow: s.mesh.Slow,
-		HostState: s.sight.controllersState, RootCA: s.mesh.Keys().CACert, Log: s.log.With("room", "controllers"),
+		Client: s.api.Loopback(), Mine: s.sight.mine, Changed: s.absence.Watch(), Settled: s.mesh.Settled, Hold: s.mesh.Hold, Slow: s.mesh.Slow,
+		HostState: s.controllersState, Member: s.sight.member, RootCA: s.mesh.Keys().CACert, Log: s.log.With("room", "controllers"),
 	})
 	if err != nil {
 		return err
@@ -111,9 +99,9 @@ func (s *server) startBinder(h *house) error {
 		return err
 	}
 	volumes := newClaims(client)
-	changed, _ := s.mesh.Watch()
-	s.binder, err = binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: changed, Admit: s.admit,
-		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Preempt: s.sure, Log: s.log.With("room", "binder")})
+	s.binder, err = binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: s.absence.Watch(), Admit: s.admit, Flapping: s.absence.Flapping,
+		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Preempt: s.sure,
+		Rebalance: eagerness[s.cfg.Rebalance], Steady: s.steady, Log: s.log.With("room", "binder")})
 	if err != nil {
 		return err
 	}
@@ -133,12 +121,28 @@ func (s *server) sure() bool {
 	return s.mesh.Settled() && !hold && !s.mesh.Slow()
 }
 
-// controllersState is Host in the controllers' words.
-func (s sight) controllersState(node string) controllers.HostState {
-	switch state, _ := s.Host(node); state {
+// steady tells whether pods may move for balance's sake: this server is sure, and misses nobody. Whoever will not come back has
+// to be evicted first, for it may as well be on the other side of a split.
+func (s *server) steady() bool {
+	missed := func(m gossip.Member) bool {
+		card, known := s.roster.ByName(m.Name)
+		formerLife := known && card.ID != m.ID
+		return (m.State == gossip.Suspect || m.State == gossip.Failed) && !formerLife
+	}
+	return s.sure() && !slices.ContainsFunc(s.mesh.Members(), missed)
+}
+
+// controllersState is Host in the controllers' words. One whose turn to be given up has not come is only suspected.
+func (s *server) controllersState(node string) controllers.HostState {
+	switch state, _ := s.sight.Host(node); state {
 	case gossip.Suspect:
 		return controllers.Suspect
-	case gossip.Failed, gossip.Left:
+	case gossip.Failed:
+		if s.absence.Held(node) {
+			return controllers.Suspect
+		}
+		return controllers.Failed
+	case gossip.Left:
 		return controllers.Failed
 	}
 	return controllers.Alive

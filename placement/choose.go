@@ -1,5 +1,10 @@
 package placement
 
+import (
+	"math/bits"
+	"slices"
+)
+
 // candidate is a host that can take the pod.
 type candidate struct {
 	host     int32
@@ -52,83 +57,178 @@ func (w *world) before(a, b *candidate, liked bool) bool {
 // chooser finds the candidates of one pod after the other in buffers of its own.
 type chooser struct {
 	near, liked []candidate
-	liking      []int64 // by host
+	found       []drawn
+	values      []int64
+	taste       taste
 }
 
 // candidates returns the feasible hosts that are nearest to the pod and, when the pod prefers some hosts to others, also
 // those that it likes best; none when no host is feasible. The result is valid until the next call.
-//
-// Most hosts are passed over by a bound of their distance that takes one multiplication more than the hash, before
-// anything else of them is read. The distance within which the last pod of the shape found its candidates, doubled, is
-// tried first; only when there are too few all are looked at.
 func (w *world) candidates(s *shape, pod uint64) []candidate {
-	if s.picky() {
-		return w.likedCandidates(s, pod)
+	lot := lotOf(pod)
+	near := w.nearest(s, &lot)
+	if len(near) < w.want || !s.picky() {
+		return near
 	}
-	near := w.within(s, pod, s.reach)
-	if len(near) < w.want && s.reach != farthest {
-		near = w.within(s, pod, farthest)
-	}
-	s.reach = farthest
-	if len(near) == w.want && near[w.want-1].distance < farthest/2 {
-		s.reach = 2 * near[w.want-1].distance
-	}
-	return near
-}
-
-const farthest = ^uint64(0)
-
-func (w *world) within(s *shape, pod, worst uint64) []candidate {
-	near, n := w.chooser.near[:0], w.want
-	social, key, rates := s.social(), w.key, s.rates.of[:len(w.key)]
-	for _, h := range s.static.hosts {
-		hash, rate := meet(pod, key[h]), rates[h]
-		if lowerBound(hash)*rate > worst || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
-			continue
-		}
-		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * rate * w.blemish(s, h)}
-		if x.distance > worst || social && w.refusesTopology(s, h) != fine {
-			continue
-		}
-		near = w.put(near, x, false)
-		if len(near) == n {
-			worst = near[n-1].distance
+	for _, x := range w.best(s, &lot) {
+		if !contains(near[:w.want], x.host) {
+			near = append(near, x)
 		}
 	}
 	w.chooser.near = near
 	return near
 }
 
-func (w *world) likedCandidates(s *shape, pod uint64) []candidate {
-	c, n := &w.chooser, w.want
-	near, liked, like := c.near[:0], c.liked[:0], w.likings(s)
-	social, key, rates := s.social(), w.key, s.rates.of[:len(w.key)]
-	worst, least, edge := farthest, int64(-1<<63), farthest // edge: the distance of the last one among those liked least
+const farthest = ^uint64(0)
+
+// nearest looks within twice the distance at which the last pod of the shape (or of the blend) found enough, then farther.
+func (w *world) nearest(s *shape, l *lot) []candidate {
+	if s.reach == 0 {
+		s.reach = s.rates.reach
+	}
+	for {
+		near, worst := w.chooser.near[:0], s.reach
+		for _, d := range w.within(s, l, worst) {
+			if x, is := w.consider(s, d, worst); is {
+				if near = w.put(near, x, false); len(near) == w.want {
+					worst = near[w.want-1].distance
+				}
+			}
+		}
+		w.chooser.near = near
+		switch {
+		case len(near) == w.want:
+			s.reach = double(near[w.want-1].distance)
+			s.rates.reach = s.reach
+			return near
+		case s.reach == farthest:
+			return near
+		}
+		s.reach = farther(s.reach)
+	}
+}
+
+func double(d uint64) uint64 { return d + min(d, farthest-d) }
+
+func farther(d uint64) uint64 {
+	if d > farthest/8 {
+		return farthest
+	}
+	return 8*d + 1
+}
+
+// words is how many words hold a bit for every host.
+func (w *world) words() int { return (len(w.id) + 63) / 64 }
+
+// drawn is a host with its hash for the pod.
+type drawn struct {
+	hash uint64
+	host int32
+}
+
+// within draws hosts that the pod may choose, all of those within a distance among them; valid until the next call.
+func (w *world) within(s *shape, l *lot, distance uint64) []drawn {
+	if distance < farthest && !s.static.pinned {
+		return w.hashed(l, w.sieve.pass(l, s.static.bits.row(0)[:w.words()], s.rates, distance), s.rates.of, bound(distance))
+	}
+	found := w.chooser.found[:0]
 	for _, h := range s.static.hosts {
-		hash, rate := meet(pod, key[h]), rates[h]
-		if bound := lowerBound(hash) * rate; bound > worst && (like[h] < least || like[h] == least && bound > edge) {
-			continue
-		}
-		if !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
-			continue
-		}
-		x := candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * rate * w.blemish(s, h), liking: like[h]}
-		if x.distance > worst && (len(liked) == n && !w.before(&x, &liked[n-1], true)) || social && w.refusesTopology(s, h) != fine {
-			continue
-		}
-		near, liked = w.put(near, x, false), w.put(liked, x, true)
-		if len(near) == n {
-			worst, least, edge = near[n-1].distance, liked[n-1].liking, liked[n-1].distance
+		found = append(found, drawn{l.meet(w.key[h]), h})
+	}
+	w.chooser.found = found
+	return found
+}
+
+// hashed gives hashes to the hosts of a row of bits, and leaves out those beyond a bound. It counts instead of branching,
+// because nobody can foretell which stay.
+func (w *world) hashed(l *lot, row []uint64, rates []uint64, bound uint64) []drawn {
+	found := slices.Grow(w.chooser.found[:0], len(w.id)+1)
+	w.chooser.found = found
+	found, n := found[:len(w.id)+1], 0
+	for i, word := range row {
+		for ; word != 0; word &= word - 1 {
+			h := i<<6 + bits.TrailingZeros64(word)
+			hash, next := l.meet(w.key[h]), n
+			found[n] = drawn{hash, int32(h)}
+			if lowerBound(hash)*rates[h] <= bound {
+				next++
+			}
+			n = next
 		}
 	}
-	both := near
-	for _, x := range liked {
-		if !contains(near, x.host) {
-			both = append(both, x)
+	return found[:n]
+}
+
+// consider tells whether a host is within the distance and can take the pod.
+func (w *world) consider(s *shape, d drawn, worst uint64) (x candidate, is bool) {
+	h, rate := d.host, s.rates.of[d.host]
+	if lowerBound(d.hash)*rate > bound(worst) || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
+		return x, false
+	}
+	x = candidate{host: h, distance: w.logs.negLog2(d.hash) >> 4 * rate * w.blemish(s, h)}
+	return x, x.distance <= worst && w.refusesTopology(s, h) == fine
+}
+
+// best returns the feasible hosts that the pod likes best, nearest first among equals. It tries those that are liked more
+// than the last ones that the last pod of the shape got, and of those that are liked as much the near ones.
+func (w *world) best(s *shape, l *lot) []candidate {
+	if s.static.pinned {
+		return w.bestOf(s, l)
+	}
+	t := w.taste(s)
+	for {
+		row := w.sieve.pass(l, t.at, s.rates, t.edge)
+		for i := range row {
+			row[i] |= t.above[i]
+		}
+		liked := w.chooser.liked[:0]
+		for _, d := range w.hashed(l, row, s.rates.of, farthest) {
+			like, worst := t.like[d.host], farthest
+			if like == t.least {
+				worst = t.edge
+			}
+			if len(liked) == w.want {
+				switch last := &liked[w.want-1]; {
+				case like < last.liking:
+					continue
+				case like == last.liking:
+					worst = last.distance
+				}
+			}
+			if x, is := w.consider(s, d, worst); is {
+				x.liking = like
+				liked = w.put(liked, x, true)
+			}
+		}
+		w.chooser.liked = liked
+		switch {
+		case len(liked) == w.want:
+			last := &liked[w.want-1]
+			if last.liking > t.least {
+				t.least = last.liking
+				t.split(s, w.words())
+			}
+			t.edge = double(last.distance)
+			return liked
+		case t.edge < farthest:
+			t.edge = farther(t.edge)
+		case !t.lower(s, w.words()):
+			return liked
 		}
 	}
-	c.near, c.liked = both, liked
-	return both
+}
+
+// bestOf asks each of the few hosts that the pod's volumes or fields name.
+func (w *world) bestOf(s *shape, l *lot) []candidate {
+	liked := w.chooser.liked[:0]
+	for _, d := range w.within(s, l, farthest) {
+		if x, is := w.consider(s, d, farthest); is {
+			x.liking = w.liking(s, d.host)
+			liked = w.put(liked, x, true)
+		}
+	}
+	w.chooser.liked = liked
+	return liked
 }
 
 func contains(cs []candidate, host int32) bool {
@@ -146,21 +246,6 @@ func (w *world) blemish(s *shape, h int32) uint64 {
 		return 1
 	}
 	return 1 << (3 * min(s.static.soft[w.taints[h]], 2))
-}
-
-// social tells whether other pods can make a host impossible for the shape.
-func (s *shape) social() bool {
-	if len(s.hard)+len(s.with)+len(s.apart) > 0 {
-		return true
-	}
-	for _, sel := range s.kind.selectors {
-		for _, g := range sel.groups {
-			if g.repels > 0 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // picky says whether hosts differ for the shape in more than what is free on them and their taints.
@@ -183,13 +268,10 @@ func (s *shape) drawn() bool {
 
 // likings sums preferences of all hosts in their own units, to find hosts worth scoring: an untolerated soft taint
 // weighs as much as the strongest preference, and so does every pod by which a soft spread would exceed its skew.
-func (w *world) likings(s *shape) []int64 {
-	like := w.chooser.liking
-	for len(like) < len(w.id) {
-		like = append(like, 0)
-	}
-	w.chooser.liking = like
+func (w *world) likings(t *taste, s *shape) {
+	like := slices.Grow(t.like[:0], len(w.id))[:len(w.id)]
 	clear(like)
+	t.like = like
 	if s.likes != nil {
 		for h, n := range s.likes.sum[:len(like)] {
 			like[h] = int64(n)
@@ -224,6 +306,17 @@ func (w *world) likings(s *shape) []int64 {
 				}
 			}
 		}
+	}
+}
+
+// liking is the same for one host.
+func (w *world) liking(s *shape, h int32) int64 {
+	like := s.affection(h) - 100*s.crowding(h)
+	if s.likes != nil {
+		like += int64(s.likes.sum[h])
+	}
+	if s.static.picky {
+		like -= 100 * int64(s.static.soft[w.taints[h]])
 	}
 	return like
 }

@@ -5,6 +5,7 @@ func (w *world) counted(s *shape, h int32, leaving bool, n int32) {
 	for _, sel := range s.kind.selectors {
 		for _, g := range sel.groups {
 			if d := g.topology.domain[h]; d >= 0 {
+				g.came.step(d)
 				g.chosen[d] += n
 				g.any += n
 				if n > 0 {
@@ -34,6 +35,7 @@ func (w *world) counted(s *shape, h int32, leaving bool, n int32) {
 			if g.pull == nil {
 				g.pull = make([]int64, g.topology.domains)
 			}
+			g.drew.step(d)
 			g.pull[d] += int64(n) * s.near[i].weight
 			g.pulls += n
 		}
@@ -73,17 +75,18 @@ func (s *shape) refusesSpread(h int32) refusal {
 		}
 	}
 	for i := range s.hard {
-		if s.hard[i].skew(s, h) > s.hard[i].maxSkew {
+		if s.skew(i, h) > s.hard[i].maxSkew {
 			return uneven
 		}
 	}
 	return fine
 }
 
-// skew is by how much host h's domain would exceed the emptiest one.
-func (c *constraint) skew(s *shape, h int32) int64 {
+// skew is by how much host h's domain would exceed the emptiest one, by the i-th hard constraint.
+func (s *shape) skew(i int, h int32) int64 {
+	c := &s.hard[i]
 	skew := int64(c.ledger.counts[c.ledger.topology.domain[h]]) - c.ledger.floor(c.minDomains)
-	if s.kind.has(c.selector) {
+	if s.counts[i] {
 		skew++
 	}
 	return skew

@@ -134,7 +134,7 @@ func (w *world) line() {
 	for _, i := range w.queue {
 		r := &w.pods[i]
 		room := uint64(bits.Len(uint(len(r.spec.static.hosts))))
-		order := uint64(^uint32(r.spec.pod.Priority)^1<<31)<<32 | room<<26 | uint64(63-r.spec.size)<<20 | r.hash>>44
+		order := uint64(^uint32(r.spec.pod.Priority)^1<<31)<<32 | room<<26 | uint64(63-r.spec.size)<<20 | r.family()>>44
 		w.sorted = w.sorted && order == r.order
 		r.order = order
 	}
@@ -146,9 +146,17 @@ func (w *world) line() {
 		if x.order != y.order {
 			return cmp.Compare(x.order, y.order)
 		}
-		return cmp.Or(cmp.Compare(x.hash, y.hash), cmp.Compare(x.uid, y.uid))
+		return cmp.Or(cmp.Compare(x.family(), y.family()), cmp.Compare(x.hash, y.hash), cmp.Compare(x.uid, y.uid))
 	})
 	w.sorted = true
+}
+
+// family is a hash that pods of one owner share.
+func (r *record) family() uint64 {
+	if r.owner == nil {
+		return r.hash
+	}
+	return r.owner.hash
 }
 
 // hopeless says that a pod of this shape was refused everywhere and nothing has changed since that could help: hosts

@@ -139,8 +139,11 @@ func sameDemands(a, b *Pod) bool {
 
 // sameRules compares what a static depends on.
 func sameRules(a, b *Pod) bool {
-	return slices.Equal(a.Selector, b.Selector) && slices.EqualFunc(a.Required, b.Required, sameTerm) &&
-		slices.Equal(a.Tolerations, b.Tolerations) && (a.Hosts == nil) == (b.Hosts == nil) && slices.Equal(a.Hosts, b.Hosts)
+	return slices.Equal(a.Selector, b.Selector) && sameRequired(a.Required, b.Required) && slices.Equal(a.Tolerations, b.Tolerations) && (a.Hosts == nil) == (b.Hosts == nil) && slices.Equal(a.Hosts, b.Hosts)
+}
+
+func sameRequired(a, b []Term) bool {
+	return (a == nil) == (b == nil) && slices.EqualFunc(a, b, sameTerm)
 }
 
 func sameTerm(a, b Term) bool {

@@ -94,8 +94,9 @@ func claimed(p Pod, on []string) Pod {
 // homes returns the first node by rendezvous among all, and among those that everybody has seen.
 func homes(pod uint64, keys []uint64, seen int) (all, known int) {
 	var best uint64
+	lot := lotOf(pod)
 	for i, k := range keys {
-		if x := meet(pod, k); x > best {
+		if x := lot.meet(k); x > best {
 			best, all = x, i
 			if i < seen {
 				known = i

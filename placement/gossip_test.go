@@ -135,8 +135,9 @@ func (m *mesh) decide(n *meshNode, now int) {
 // home is the first by rendezvous of the nodes that n sees.
 func (m *mesh) home(n *meshNode, pod string) (home *meshNode) {
 	var best uint64
+	lot := lotOf(name(pod))
 	for _, x := range m.nodes {
-		if h := meet(name(pod), name(x.id)); n.up[x.id] && h >= best {
+		if h := lot.meet(name(x.id)); n.up[x.id] && h >= best {
 			best, home = h, x
 		}
 	}

@@ -14,6 +14,7 @@ type hosts struct {
 	view    []Host
 	barred  []string // why it takes no new pods; "" when it does
 	key     []uint64
+	sieve   sieve
 	inverse []uint64
 	toll    []uint8 // of scarcity, half octaves
 	blend   []int16 // of what is free
@@ -33,7 +34,7 @@ type hosts struct {
 type amounts struct{ cpu, memory, disk, pods int64 }
 
 func newHosts() hosts {
-	return hosts{byID: map[string]int32{}, byName: map[string][]int32{}, extended: map[string]int32{}}
+	return hosts{byID: map[string]int32{}, byName: map[string][]int32{}, extended: map[string]int32{}, sieve: newSieve()}
 }
 
 // putHost takes a new or changed host.
@@ -126,7 +127,11 @@ func (w *world) describe(i int32, h Host) {
 	}
 	w.id[i], w.view[i], w.barred[i] = h.ID, h, h.NotReady
 	w.byName[h.Name] = append(w.byName[h.Name], i)
-	w.key[i], w.inverse[i] = name(h.ID), inverse(weight(&h.Allocatable))
+	if key := name(h.ID); key != w.key[i] {
+		w.key[i] = key
+		w.sieve.put(i, key)
+	}
+	w.inverse[i] = inverse(weight(&h.Allocatable))
 	a := amounts{h.Allocatable.CPU, h.Allocatable.Memory, h.Allocatable.Disk, h.Allocatable.Pods}
 	w.total[i], w.free[i], w.ports[i] = a, a, w.ports[i][:0]
 	w.blend[i] = w.logs.blend(a.cpu, a.memory)

@@ -13,6 +13,7 @@ type ledger struct {
 	domains  int64 // that have members
 	version  int   // rises when counts rise
 	watchers int   // pods that it must be even for
+	trail    trail // of counts, and of the least in all domains
 }
 
 func (w *world) ledger(s *Spread, st *static, sel *selector, keys []string) *ledger {
@@ -85,7 +86,11 @@ func (l *ledger) add(h, n int32) {
 	}
 	l.with[c]--
 	l.with[c+n]++
-	l.settle(c + n)
+	least := l.least
+	if l.settle(c + n); l.least != least {
+		d = -1
+	}
+	l.trail.step(d)
 }
 
 // settle finds the least count again; count is one that has come.

@@ -1,20 +1,21 @@
 package placement
 
-// owner counts its pods per zone; those per host are in one table for all owners.
+// owner counts its pods per host and per zone.
 type owner struct {
-	id    uint32
 	name  string
+	hash  uint64
+	hosts lodgers
 	zones []int32
 }
 
-func (w *world) owner(name string) *owner {
-	if name == "" {
+func (w *world) owner(of string) *owner {
+	if of == "" {
 		return nil
 	}
-	o := w.owners[name]
+	o := w.owners[of]
 	if o == nil {
-		o = &owner{id: uint32(len(w.owners)), name: name}
-		w.owners[name] = o
+		o = &owner{name: of, hash: name(of)}
+		w.owners[of] = o
 	}
 	return o
 }
@@ -24,7 +25,7 @@ func (w *world) lodge(o *owner, h, n int32) {
 	if o == nil {
 		return
 	}
-	w.lodgers.add(o.id, h, n)
+	o.hosts.add(h, n)
 	if z := w.zones.domain[h]; z >= 0 {
 		for int(z) >= len(o.zones) {
 			o.zones = append(o.zones, 0)
@@ -38,50 +39,44 @@ func (w *world) zone(o *owner, h int32) int64 {
 	z := w.zones.domain[h]
 	switch {
 	case z < 0:
-		return int64(w.lodgers.get(o.id, h))
+		return int64(o.hosts.get(h))
 	case int(z) >= len(o.zones):
 		return 0
 	}
 	return int64(o.zones[z])
 }
 
-// lodgers is a table of counts by owner and host, with open addressing: its look-ups are the only ones that every pod
-// makes for every candidate.
+// lodgers is a table of counts by host, with open addressing: its look-ups are made for every candidate of every pod.
 type lodgers struct {
 	slots []lodger // a power of two
-	used  int      // slots with a key; counts that fell to 0 keep theirs until the table grows
+	used  int      // slots with a host; counts that fell to 0 keep theirs until the table grows
 }
 
-type lodger struct {
-	key   uint64 // 0: empty
-	count int32
-}
+type lodger struct{ host, count int32 } // host 0: nobody, else one more than the index
 
-func (t *lodgers) find(owner uint32, h int32) (*lodger, uint64) {
-	key := uint64(owner)<<32 | uint64(uint32(h)) + 1
-	mask := uint64(len(t.slots) - 1)
-	for i := key * 0x9e3779b97f4a7c15 >> 20 & mask; ; i = (i + 1) & mask {
-		if s := &t.slots[i]; s.key == key || s.key == 0 {
-			return s, key
+func (t *lodgers) find(h int32) *lodger {
+	mask := uint32(len(t.slots) - 1)
+	for i := uint32(h) * 0x9e3779b1 >> 8 & mask; ; i = (i + 1) & mask {
+		if s := &t.slots[i]; s.host == h+1 || s.host == 0 {
+			return s
 		}
 	}
 }
 
-func (t *lodgers) get(owner uint32, h int32) int32 {
+func (t *lodgers) get(h int32) int32 {
 	if len(t.slots) == 0 {
 		return 0
 	}
-	s, _ := t.find(owner, h)
-	return s.count
+	return t.find(h).count
 }
 
-func (t *lodgers) add(owner uint32, h, n int32) {
+func (t *lodgers) add(h, n int32) {
 	if 2*(t.used+1) > len(t.slots) {
 		t.grow()
 	}
-	s, key := t.find(owner, h)
-	if s.key == 0 {
-		s.key = key
+	s := t.find(h)
+	if s.host == 0 {
+		s.host = h + 1
 		t.used++
 	}
 	s.count += n
@@ -94,7 +89,7 @@ func (t *lodgers) grow() {
 			live++
 		}
 	}
-	size := 64
+	size := 4
 	for size < 4*(live+1) {
 		size *= 2
 	}
@@ -102,7 +97,7 @@ func (t *lodgers) grow() {
 	t.slots, t.used = make([]lodger, size), 0
 	for i := range old {
 		if s := &old[i]; s.count != 0 {
-			t.add(uint32(s.key-1>>32), int32(uint32(s.key-1)), s.count)
+			t.add(s.host-1, s.count)
 		}
 	}
 }

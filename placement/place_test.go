@@ -205,6 +205,24 @@ func TestPreferences(t *testing.T) {
 	}
 }
 
+// No terms at all demand nothing; a list without terms accepts no host, and so does a term without requirements.
+func TestRequiredWithoutTerms(t *testing.T) {
+	for _, c := range []struct {
+		required []Term
+		fits     bool
+	}{{nil, true}, {[]Term{}, false}, {[]Term{{}}, false}, {[]Term{{}, {Labels: []Requirement{{"kubernetes.io/hostname", Exists, nil}}}}, true}} {
+		v := View{Hosts: hostsOf(3, 4000, 16), Pods: podsOf(2, "x", nil)}
+		v.Pods[0].Required = c.required // beside one that demands nothing
+		p := Place(v, Options{})
+		if fits := len(p.Pending) == 0; fits != c.fits || len(p.Binds) < 1 {
+			t.Errorf("required %#v: %v", c.required, p)
+		}
+		if !c.fits && p.Pending[0].String() != "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector." {
+			t.Errorf("required %#v: %s", c.required, p.Pending[0])
+		}
+	}
+}
+
 func TestPriorityComesFirst(t *testing.T) {
 	v := View{Hosts: hostsOf(1, 1000, 16), Pods: slices.Concat(
 		podsOf(9, "low", nil), podsOf(10, "high", func(p *Pod) { p.Priority = 5 }))}
@@ -305,12 +323,12 @@ func TestNegLog2(t *testing.T) {
 		if got := float64(logs.negLog2(h)) / (1 << logBits); math.Abs(got-want) > 3e-6 {
 			t.Fatalf("-log2(%d/2^64) = %f, want %f", h, got, want)
 		}
-		if lowerBound(h) > logs.negLog2(h)>>4 {
+		if 128*lowerBound(h) > 89*(logs.negLog2(h)>>4) {
 			t.Fatalf("the bound of %d is %d, its logarithm %d", h, lowerBound(h), logs.negLog2(h)>>4)
 		}
 	}
 	for y := range uint64(1 << 20) {
-		if h := ^(y << (64 - logBits)); lowerBound(h) > logs.negLog2(h)>>4 {
+		if h := ^(y << (64 - logBits)); 128*lowerBound(h) > 89*(logs.negLog2(h)>>4) {
 			t.Fatalf("the bound of %d is %d, its logarithm %d", h, lowerBound(h), logs.negLog2(h)>>4)
 		}
 	}

@@ -45,6 +45,7 @@ func (w *world) preempt(i int32, plan *Plan) bool {
 // preemptible lists the hosts on which pods of lower priority use what is missing, nearest first.
 func (w *world) preemptible(i int32) []int32 {
 	r := &w.pods[i]
+	lot := lotOf(r.hash)
 	var out []candidate
 	for _, h := range r.spec.static.hosts {
 		need := w.free[h]
@@ -57,7 +58,7 @@ func (w *world) preemptible(i int32) []int32 {
 		}
 		n := &r.spec.need
 		if lower && n.cpu <= need.cpu && n.memory <= need.memory && n.disk <= need.disk && n.pods <= need.pods {
-			hash := meet(r.hash, w.key[h])
+			hash := lot.meet(w.key[h])
 			out = append(out, candidate{host: h, distance: w.logs.negLog2(hash) >> 4 * w.inverse[h]})
 		}
 	}

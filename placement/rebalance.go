@@ -67,7 +67,8 @@ func (w *world) draw(h int32, budget, mean int64, plan *Plan) {
 }
 
 func (w *world) distance(r *record, h int32) uint64 {
-	return w.logs.negLog2(meet(r.hash, w.key[h])) >> 4 * w.inverse[h]
+	l := lotOf(r.hash)
+	return w.logs.negLog2(l.meet(w.key[h])) >> 4 * w.inverse[h]
 }
 
 // attract moves one pod to host h when it may go, fits there, and the host that it leaves is the fuller one.

@@ -48,8 +48,8 @@ func (w *world) quarrels(s *shape, h int32, add func(ChangeKind, string, int64))
 		switch key := c.ledger.topology.key; {
 		case c.ledger.topology.domain[h] < 0:
 			add(SpreadLabel, key, 0)
-		case c.skew(s, h) > c.maxSkew:
-			add(SpreadEven, key, c.skew(s, h)-c.maxSkew)
+		case s.skew(i, h) > c.maxSkew:
+			add(SpreadEven, key, s.skew(i, h)-c.maxSkew)
 		}
 	}
 	if len(s.with) > 0 && !s.company(h) {

@@ -86,14 +86,13 @@ func (t *logTable) blend(cpu, memory int64) int16 {
 	return int16((int64(t.negLog2(uint64(cpu))) - int64(t.negLog2(uint64(memory)))) >> (logBits - 3))
 }
 
-// lowerBound is never above negLog2(h)>>4 and much cheaper: −log2(u) > 1−u.
-func lowerBound(h uint64) uint64 { return ^h >> (64 - logBits + 4) }
+// lowerBound is never above 89/128 of negLog2(h)>>4 and much cheaper: −ln(u) > 1−u, and 89/128 > ln 2.
+func lowerBound(h uint64) uint64 { return max(^h>>boundShift, 3) - 3 }
 
-// meet hashes a pod and a host, both hashed already (the folded product of wyhash).
-func meet(pod, host uint64) uint64 {
-	hi, lo := bits.Mul64(pod^host, 0xd1342543de82ef95)
-	return hi ^ lo
-}
+// bound is not below 89/128 of a distance.
+func bound(distance uint64) uint64 { return distance/128*89 + 89 }
+
+const boundShift = 64 - logBits + 4
 
 // prices make a host farther, in sixteenths, by the powers of the root of 2: from pods whose blend is not that of what it
 // has free (a pod that is heavy in memory takes from hosts that are rich in memory, so that none runs out of one while

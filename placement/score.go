@@ -48,8 +48,7 @@ var partNames = [parts]string{"load", "node affinity", "taints", "spread", "pod 
 
 // scorePart adds one part of the score to the candidates, and to each when it is not nil.
 func (w *world) scorePart(part int, s *shape, o *owner, cs []candidate, each *[2 * mostCandidates]int64) {
-	var values [2 * mostCandidates]int64
-	weight := int64(0)
+	values, weight := w.values[:len(cs)], int64(0)
 	switch part {
 	case partLoad:
 		weight = weightLoad
@@ -102,7 +101,7 @@ func (w *world) scorePart(part int, s *shape, o *owner, cs []candidate, each *[2
 		}
 		weight = weightHosts
 		for i := range cs {
-			values[i] = -int64(w.lodgers.get(o.id, cs[i].host))
+			values[i] = -int64(o.hosts.get(cs[i].host))
 		}
 	case partZones:
 		if o == nil {
@@ -113,7 +112,7 @@ func (w *world) scorePart(part int, s *shape, o *owner, cs []candidate, each *[2
 			values[i] = -w.zone(o, cs[i].host)
 		}
 	}
-	scale(cs, values[:len(cs)], weight, each)
+	scale(cs, values, weight, each)
 }
 
 // scale adds a part of the score: worst 0, best weight · one.

@@ -53,9 +53,10 @@ type likes struct {
 // shape is a spec with a kind.
 type shape struct {
 	*spec
-	kind *kind
+	kind   *kind
+	counts []bool // by hard constraint: whether its selector chooses the shape's own pods
 
-	reach     uint64 // a distance within which the last pod's candidates were; a guess that no choice depends on
+	reach     uint64 // a distance within which the last pod's candidates were, 0: unknown; a guess that no choice depends on
 	failed    bool
 	version   int // of what could change a failure, when it failed
 	explained int // the stamp of pending; 0: never
@@ -70,7 +71,10 @@ func (w *world) shape(s *spec, k *kind) *shape {
 			return x
 		}
 	}
-	x := &shape{spec: s, kind: k, reach: farthest}
+	x := &shape{spec: s, kind: k}
+	for i := range s.hard {
+		x.counts = append(x.counts, k.has(s.hard[i].selector))
+	}
 	s.shapes = append(s.shapes, x)
 	return x
 }

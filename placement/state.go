@@ -87,6 +87,7 @@ type world struct {
 	hosts
 	audience
 	chooser chooser
+	values  [2 * mostCandidates]int64 // of the candidates, while a part of their score is found
 
 	topologies        map[string]*topology
 	inOrderTopologies []*topology
@@ -103,7 +104,6 @@ type world struct {
 	specCount         int
 	owners            map[string]*owner
 	budgets           []*budget
-	lodgers           lodgers
 	scarcity          scarcity
 
 	pods    []record
@@ -157,7 +157,7 @@ func (w *world) apply(d *Delta) {
 	}
 	w.putHosts(d.Hosts)
 	if len(w.pods) == 0 {
-		w.pods = make([]record, 0, len(d.Pods))
+		w.pods, w.byUID = make([]record, 0, len(d.Pods)), make(map[string]int32, len(d.Pods))
 	}
 	for i := range d.Pods {
 		w.putPod(&d.Pods[i])

@@ -9,6 +9,7 @@ type static struct {
 	names  []string // hosts worth asking, by ID or name; nil: all
 	pinned bool     // names count
 	hosts  []int32  // those that it may choose, ascending
+	bits   matrix   // the same as bits in one row, unless pinned
 	soft   []int32  // untolerated PreferNoSchedule taints by taint set
 	picky  bool     // soft has one that is not 0
 	bears  []bool   // by taint set: its hard taints are tolerated
@@ -47,9 +48,12 @@ func (w *world) static(p *Pod) *static {
 	w.allStatics = append(w.allStatics, st)
 	if !st.pinned {
 		w.roaming = append(w.roaming, st)
+		st.bits.rows = 1
+		st.bits.widen(len(w.id))
 		for h := range w.id {
 			if w.refusesStatic(st, int32(h)) == fine {
 				st.hosts = append(st.hosts, int32(h))
+				st.bits.set(0, int32(h), true)
 				st.sign ^= w.key[h]
 			}
 		}
@@ -68,7 +72,7 @@ func (w *world) static(p *Pod) *static {
 }
 
 func (r *nodeRules) same(p *Pod) bool {
-	return slices.Equal(r.selector, p.Selector) && slices.EqualFunc(r.required, p.Required, sameTerm) &&
+	return slices.Equal(r.selector, p.Selector) && sameRequired(r.required, p.Required) &&
 		slices.Equal(r.tolerations, p.Tolerations) && (r.volumes == nil) == (p.Hosts == nil) && slices.Equal(r.volumes, p.Hosts)
 }
 
@@ -95,9 +99,17 @@ func (w *world) judgeStatic(st *static, h int32) {
 	case has && !had:
 		st.hosts = slices.Insert(st.hosts, at, h)
 		st.sign ^= w.key[h]
+		st.note(h, true)
 	case had && !has:
 		st.hosts = slices.Delete(st.hosts, at, at+1)
 		st.sign ^= w.key[h]
+		st.note(h, false)
+	}
+}
+
+func (st *static) note(h int32, is bool) {
+	if !st.pinned {
+		st.bits.set(0, h, is)
 	}
 }
 
@@ -114,7 +126,7 @@ func (p *Pod) namedHosts() (names []string, some bool) {
 		}
 		names = append(names, p.Required[i].Fields[at].Values...)
 	}
-	return names, len(p.Required) > 0
+	return names, p.Required != nil
 }
 
 // refusesStatic says why host h can never take the pod. Volumes come after resources in kube-scheduler's order.
@@ -156,7 +168,7 @@ func (w *world) chosen(r *nodeRules, h int32) bool {
 			return true
 		}
 	}
-	return len(r.required) == 0
+	return r.required == nil
 }
 
 // accepts says whether host h meets the whole term; an empty term accepts no host.

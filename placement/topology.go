@@ -5,7 +5,8 @@ import "slices"
 // topology divides hosts into domains by one label; domain −1: the host has no such label.
 type topology struct {
 	key     string
-	domain  []int32 // by host
+	domain  []int32   // by host
+	in      [][]int32 // hosts by domain
 	byValue map[string]int32
 	domains int
 	groups  []*group
@@ -16,7 +17,7 @@ func (w *world) topology(key string) *topology {
 	if t := w.topologies[key]; t != nil {
 		return t
 	}
-	t := &topology{key: key, domain: make([]int32, len(w.id)), byValue: map[string]int32{}}
+	t := &topology{key: key, domain: slices.Repeat([]int32{-1}, len(w.id)), byValue: map[string]int32{}}
 	for h := range w.id {
 		w.locate(t, int32(h))
 	}
@@ -29,7 +30,7 @@ func (w *world) topology(key string) *topology {
 func (w *world) locate(t *topology, h int32) {
 	value, has := valueOf(w.view[h].Labels, t.key)
 	if !has || w.id[h] == "" {
-		t.domain[h] = -1
+		t.move(h, -1)
 		return
 	}
 	d, known := t.byValue[value]
@@ -37,12 +38,27 @@ func (w *world) locate(t *topology, h int32) {
 		d = int32(t.domains)
 		t.byValue[value] = d
 		t.domains++
+		t.in = append(t.in, nil)
 		for _, g := range t.groups {
 			g.widen(t.domains)
 		}
 		for _, l := range t.ledgers {
 			l.counts, l.members = append(l.counts, 0), append(l.members, 0)
 		}
+	}
+	t.move(h, d)
+}
+
+func (t *topology) move(h, d int32) {
+	old := t.domain[h]
+	if old == d {
+		return
+	}
+	if old >= 0 {
+		t.in[old] = slices.DeleteFunc(t.in[old], func(x int32) bool { return x == h })
+	}
+	if d >= 0 {
+		t.in[d] = append(t.in[d], h)
 	}
 	t.domain[h] = d
 }
@@ -57,6 +73,11 @@ func (w *world) widen() {
 	}
 	for _, r := range w.allRates {
 		r.of = append(r.of, 0)
+		r.above.widen(len(r.of))
+	}
+	w.sieve.table.widen(len(w.id))
+	for _, st := range w.roaming {
+		st.bits.widen(len(w.id))
 	}
 	for _, e := range w.allEligible {
 		e.hosts = append(e.hosts, false)
@@ -76,6 +97,8 @@ type group struct {
 	pulls    int32   // pods in pull
 	watchers int     // pods that must be near such pods
 	version  int     // rises with every rise of chosen
+	came     trail   // of chosen
+	drew     trail   // of pull
 }
 
 func (w *world) group(s *selector, topologyKey string) *group {
@@ -148,7 +171,7 @@ func (w *world) eligible(s *Spread, st *static, keys []string) *eligible {
 }
 
 func (r *nodeRules) sameChoice(q *nodeRules) bool {
-	return slices.Equal(r.selector, q.selector) && slices.EqualFunc(r.required, q.required, sameTerm)
+	return slices.Equal(r.selector, q.selector) && sameRequired(r.required, q.required)
 }
 
 // admit notes whether host h, which has no pods, counts.

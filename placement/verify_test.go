@@ -89,7 +89,7 @@ func (j *judge) wants(p *Pod, h *Host) bool {
 			return false
 		}
 	}
-	if len(p.Required) == 0 {
+	if p.Required == nil {
 		return true
 	}
 	for _, t := range p.Required {

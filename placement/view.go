@@ -110,7 +110,7 @@ type Pod struct {
 	Requests             Resources
 	Priority             int32
 	Selector             []Label // nodeSelector
-	Required             []Term  // node affinity: any of; nil: no demand
+	Required             []Term  // node affinity: any of; nil: no demand; empty: no host, as in Kubernetes a selector without terms
 	Preferred            []WeightedTerm
 	Affinity             []PodTerm
 	AntiAffinity         []PodTerm

@@ -14,7 +14,8 @@ import (
 func explain() *cobra.Command {
 	cmd := &cobra.Command{Use: "explain pod NAME", Short: "Why a pod is where it is, or why it is nowhere and what would help", Args: cobra.RangeArgs(1, 2),
 		Long: `Show the nodes that could take the pod in order, with the parts of their scores, the first reason against each of the others, which
-server decides for it, and for a pod that fits nowhere what would have to change. Any server answers.`}
+server decides for it and which ones would after it, and for a pod that fits nowhere what would have to change, and whom it could
+preempt with which priority. Any server answers, by what it sees itself.`}
 	namespace := cmd.Flags().StringP("namespace", "n", "default", "namespace of the pod")
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -72,7 +73,11 @@ func printJSON(w io.Writer, v any) error {
 
 func printExplanation(w io.Writer, e control.Explanation) error {
 	fmt.Fprintf(w, "pod %s/%s %s\n", e.Namespace, e.Pod, standing(e))
-	fmt.Fprintf(w, "home: %s, by rendezvous of %s over %d server(s) in sight\n\n", e.Home.Server, e.Home.Root, e.Home.Alive)
+	fmt.Fprintf(w, "home: %s, by rendezvous of %s over %d server(s) in sight", e.Home.Server, e.Home.Root, e.Home.Alive)
+	if len(e.Home.Next) > 0 {
+		fmt.Fprintf(w, "; after it %s", strings.Join(e.Home.Next, ", "))
+	}
+	fmt.Fprint(w, "\n\n")
 	err := table(w, "NODE\tRANK\tSCORE\tWHY", func(row func(...any)) {
 		for i, c := range e.Candidates {
 			row(mark(c.Node, e), i+1, c.Score, parts(c.Parts))
@@ -94,7 +99,23 @@ func printExplanation(w io.Writer, e control.Explanation) error {
 		fmt.Fprintln(w, "\nIt would fit, the least change first:")
 		printRemedies(w, "  ", e.Remedies)
 	}
+	if e.Room != nil {
+		printRoom(w, e.Room)
+	}
+	for _, n := range e.Notes {
+		fmt.Fprintf(w, "\nnote: %s\n", n)
+	}
 	return nil
+}
+
+// printRoom says what preemption does, or would do.
+func printRoom(w io.Writer, r *control.Room) {
+	leave := strings.Join(r.Leave, ", ")
+	if r.Enough {
+		fmt.Fprintf(w, "\nBy its priority %s would leave %s for it, as soon as the home is sure of what it sees.\n", leave, r.Node)
+		return
+	}
+	fmt.Fprintf(w, "\nWith a priority of %d or more, and leave to preempt, it would get room on %s: %s would go. No disruption budget stands against it.\n", r.Priority, r.Node, leave)
 }
 
 func standing(e control.Explanation) string {

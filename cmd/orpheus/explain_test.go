@@ -23,17 +23,22 @@ func TestPodIsNamedAsInKubectl(t *testing.T) {
 func TestExplanationOfOneThatWaits(t *testing.T) {
 	var out strings.Builder
 	err := printExplanation(&out, control.Explanation{Namespace: "shop", Pod: "big", Nodes: 2, Message: "0/2 nodes are available: 2 Insufficient cpu.",
-		Home:     control.Home{Server: "m2", Root: "core/pods shop/big", Alive: 3},
+		Home: control.Home{Server: "m2", Root: "core/pods shop/big", Alive: 3, Next: []string{"m3", "m1"}},
+		Room: &control.Room{Node: "m1", Priority: 6, Leave: []string{"shop/a", "shop/b"}}, Notes: []string{"so it is"},
 		Refusals: []control.Refusal{{Node: "m1", Reasons: []string{"Insufficient cpu", "Insufficient memory"}}},
 		Remedies: []control.Remedy{{Node: "m1", Changes: []string{"500m more cpu", "1Gi more memory"}}}})
 	want := `pod shop/big fits nowhere: 0/2 nodes are available: 2 Insufficient cpu.
-home: m2, by rendezvous of core/pods shop/big over 3 server(s) in sight
+home: m2, by rendezvous of core/pods shop/big over 3 server(s) in sight; after it m3, m1
 
 NODE  RANK  SCORE  WHY
 m1    -     -      Insufficient cpu, Insufficient memory
 
 It would fit, the least change first:
   on m1: 500m more cpu; 1Gi more memory
+
+With a priority of 6 or more, and leave to preempt, it would get room on m1: shop/a, shop/b would go. No disruption budget stands against it.
+
+note: so it is
 `
 	if err != nil || out.String() != want {
 		t.Errorf("%v\n%s", err, &out)

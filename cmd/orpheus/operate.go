@@ -196,7 +196,7 @@ its disks that is nowhere else stays there: a new pod starts with an empty node-
 }
 
 func conflicts() *cobra.Command {
-	cmd := &cobra.Command{Use: "conflicts", Short: "Objects that two people changed at the same time on two sides", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "conflicts", Short: "What people asked for on two sides that can't both be", Args: cobra.NoArgs}
 	full := cmd.Flags().Bool("full", false, "show the objects whole")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cs, err := daemon(cmd).Conflicts(cmd.Context())
@@ -209,6 +209,10 @@ func conflicts() *cobra.Command {
 		}
 		for _, c := range cs {
 			fmt.Fprintf(w, "%s %s\n", c.Kind, strings.TrimPrefix(c.Namespace+"/"+c.Name, "/"))
+			if c.Why != "" {
+				fmt.Fprintf(w, "  %s\n  -> %s\n", c.Why, c.Mend)
+				continue
+			}
 			printEdit(w, "executes", c.Executing, *full)
 			for _, o := range c.Others {
 				printEdit(w, "waits", o, *full)

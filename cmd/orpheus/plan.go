@@ -18,7 +18,15 @@ func plan() *cobra.Command {
 	cmd := &cobra.Command{Use: "plan -f FILE", Short: "Where the pods of manifests would go, before anything is applied (exit status 2 where something would not fit)", Args: cobra.NoArgs,
 		Long: `Show where the pods of FILE (- is standard input) would go if it were applied now and everything had settled: which pods stay, go and
 come, on which nodes, which running pods would be moved or preempted, and for what fits nowhere the reason and what would help.
-Nothing is written. The exit status is 0 where all fits, 2 where something does not, 1 for errors.`}
+Nothing is written.
+
+What it can't foretell: it shows the end, so a rollout that needs room for its surge may wait although the end fits. New pods have no
+identity yet, so among nodes of about equal score others may be chosen. Limit ranges and quotas of FILE itself do not count; CronJobs and
+kinds that the API does not know are left out and named. Images are not looked for. Which running pods --rebalance would move to new
+servers is not foretold. It sees what this server sees at this moment: who is out of sight, or damped because it came and went, gets
+nothing. At most 4 MiB of manifests, 1,000 objects, and 20,000 new pods an object.
+
+The exit status is 0 where all fits, 2 where something does not, 1 for errors.`}
 	file := cmd.Flags().StringP("filename", "f", "", "file with manifests, YAML or JSON; - for standard input (required)")
 	namespace := cmd.Flags().StringP("namespace", "n", "default", "namespace of objects that name none")
 	output := outputFlag(cmd)

@@ -48,6 +48,7 @@ func nodeFlags(f *pflag.FlagSet) {
 	f.String("backend", d.Backend, "how pods of different servers reach one another: auto, host-gw or vxlan")
 	f.StringSlice("reserved", nil, "resources kept from pods, for example cpu=100m,memory=256Mi")
 	f.StringSlice("label", nil, "label of the node, key=value; may be repeated")
+	f.String("rebalance", d.Rebalance, "when servers join, move running pods to them: off, gentle (one at a time) or eager; the same on every server")
 	f.String("access-log", "", "file of the ingress access log, - for standard output")
 	f.Bool("debug", false, "log at debug level")
 }
@@ -154,7 +155,7 @@ func load(cmd *cobra.Command) (node.Config, error) {
 		Streaming: text("streaming-listen"), HTTP: text("http-listen"), HTTPS: text("https-listen"),
 		PodCIDR: text("pod-cidr"), Services: text("service-cidr"), Domain: text("domain"),
 		MDNS: yes("mdns"), Backend: text("backend"), Reserved: list("reserved"),
-		Labels: list("label"), AccessLog: text("access-log"), Debug: yes("debug"),
+		Labels: list("label"), Rebalance: text("rebalance"), AccessLog: text("access-log"), Debug: yes("debug"),
 	}, nil
 }
 

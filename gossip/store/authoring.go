@@ -14,6 +14,7 @@ type pendingWrite struct {
 	ev    event
 	recs  []*Record
 	tries int
+	stale bool // all that stands here was written anew since (redating.go)
 }
 
 func (c *core) write(now time.Time, ev event) {
@@ -39,7 +40,7 @@ func (c *core) attempt(now time.Time, e *entry, ev event, try int) {
 	}
 	if home := c.home(ev.write, recs[0]); home != "" {
 		e.busy = true
-		c.pending[ev.id] = &pendingWrite{ev, recs, try}
+		c.pending[ev.id] = &pendingWrite{ev: ev, recs: recs, tries: try}
 		c.emit(effect{propose: &proposal{ev.id, home, recs, e.relied(recs[0])}})
 		return
 	}
@@ -52,7 +53,7 @@ func (e *entry) relied(r *Record) []*Record {
 	var out []*Record
 	for _, l := range e.lives {
 		if len(r.context) == 0 && r.Part == Intent && l.dead() {
-			out = append(out, l.versions...)
+			out = append(out, slices.DeleteFunc(slices.Clone(l.versions), func(v *Record) bool { return v.Op == Put })...)
 		}
 	}
 	slices.SortFunc(out, func(a, b *Record) int { return b.compare(a) })
@@ -62,7 +63,7 @@ func (e *entry) relied(r *Record) []*Record {
 // home is where the write has to be serialised; "" for here.
 func (c *core) home(w *Write, r *Record) string {
 	create := w.Base == nil && w.Op == Put
-	if c.cfg.Home == nil || c.cfg.Propose == nil || w.Part != Intent || c.cfg.Class(w.Kind) != Durable || create && w.Generated {
+	if c.cfg.Home == nil || c.cfg.Propose == nil || w.Part != Intent || c.cfg.Class(w.Key) != Durable || create && w.Generated {
 		return ""
 	}
 	if h := c.cfg.Home(r.Root); h != c.self {
@@ -103,7 +104,7 @@ func (c *core) doubt(recs []*Record) {
 // mergeOwn returns what counts and nobody told yet: gossip may have brought our own record back, or what followed it.
 func (c *core) mergeOwn(now time.Time, recs []*Record) (news []*Record) {
 	for _, r := range recs {
-		durable := c.cfg.Class(r.Kind) == Durable
+		durable := c.cfg.Class(r.Key) == Durable
 		if durable && c.merge(now, r) || !durable && c.mergePassing(r) {
 			news = append(news, r)
 		}
@@ -113,7 +114,7 @@ func (c *core) mergeOwn(now time.Time, recs []*Record) (news []*Record) {
 }
 
 func (c *core) publish(news []*Record) {
-	if len(news) > 0 && c.cfg.Class(news[0].Kind) != Local {
+	if len(news) > 0 && c.cfg.Class(news[0].Key) != Local {
 		c.emit(effect{publish: news})
 	}
 }
@@ -128,6 +129,9 @@ func (c *core) settled(now time.Time, p *proposed) {
 	e := c.entry(w.ev.write.Key)
 	e.busy = false
 	switch {
+	case w.stale: // by its dot, it would count as seen by what was written anew
+		c.doubt(w.recs)
+		c.attempt(now, e, w.ev, w.tries+1)
 	case p.err != nil && !w.ev.write.Human && !slices.Equal(e.version(), w.ev.base) && !c.counts(w.recs):
 		c.doubt(w.recs)
 		c.refuse(w.ev, ErrConflict)
@@ -229,10 +233,16 @@ func (c *core) follow(r *Record, l *life, w *Write) {
 	r.context = r.context.below(r.Dot)
 	r.Basis = exec.Basis
 	r.Born = l.born()
-	shown := headOf(l.believed())
-	want := max(shown.generation, w.Head.Generation)
+	shown, believed := l.head(), headOf(l.believed())
+	want := max(believed.generation, w.Head.Generation)
+	if len(l.doubt) > 0 { // where a doubtful write came about, this one changes what is asked for
+		want = believed.generation + max(w.Head.Generation-shown.generation, 1)
+	}
 	if r.head = shown.advance(w.Head); w.Op == Delete {
-		r.head, want = shown, shown.generation+1
+		r.head, want = shown, believed.generation+1
+	}
+	for _, d := range l.doubt { // not shown to the writer, so what it leaves out there is not put back
+		r.head = r.head.merge(d.head)
 	}
 	r.head.generation = 0
 	for _, v := range l.believed() {
@@ -242,7 +252,7 @@ func (c *core) follow(r *Record, l *life, w *Write) {
 }
 
 func (c *core) birth(e *entry, d Dot) UID {
-	if c.cfg.Class(e.key.Kind) != Durable {
+	if c.cfg.Class(e.key) != Durable {
 		return newUID(e.key, nil, binary.BigEndian.AppendUint64([]byte(d.Actor), d.N))
 	}
 	var dead []UID

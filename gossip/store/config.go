@@ -14,8 +14,8 @@ type Config struct {
 	Dir  string // holds store.db; created with mode 0700 where it is missing
 	Self string // peer ID: the actor of all that is authored here, at most 128 bytes
 
-	// Class tells how objects of a kind live. It must answer the same on every node for Ephemeral kinds. nil: all Durable.
-	Class func(kind string) Class
+	// Class tells how an object lives. It must answer the same on every node, for ever. nil: all are Durable.
+	Class func(Key) Class
 
 	// Sign signs an encoded record with this node's identity key; nil leaves signatures empty.
 	Sign func(msg []byte) ([]byte, error)
@@ -32,8 +32,9 @@ type Config struct {
 	// Behind says that the peer announced a record too large to be gossiped: reconcile with it soon. It must not block.
 	Behind func(peer string)
 
-	// Forgetful says that the disk is an old copy. Until a peer told what is missing, the name of a new object gets a UID that no
-	// other node would give it: one that was deleted may be among what was forgotten.
+	// Forgetful says that the disk is an old copy, or that of a new member of an old mesh. Until a peer told what is missing, also
+	// after restarts, the name of a new object gets a UID that no other node would give it: one that was deleted may be among what
+	// was forgotten.
 	Forgetful bool
 
 	// Allow tells whether an author may bring so many more records and bytes by gossip now. nil: as many as it likes.
@@ -63,7 +64,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("store: Config.Self must have 1 to %d bytes, has %d", maxActor, len(c.Self))
 	}
 	if c.Class == nil {
-		c.Class = func(string) Class { return Durable }
+		c.Class = func(Key) Class { return Durable }
 	}
 	if c.TombstoneTTL == nil {
 		c.TombstoneTTL = defaultTombstoneTTL

@@ -20,8 +20,9 @@ var (
 	bucketLost     = []byte("lost")    // likewise: records from before the horizon
 	bucketHorizon  = []byte("horizon") // kind -> stamp
 	bucketMeta     = []byte("meta")
-	bucketSalvaged = []byte("salvaged") // likewise: records read out of a damaged file; missing where there are none
-	metaMarks      = []byte("marks")    // version (1 B), dot counter, stamp, revision (8 B each): none of them may fall
+	bucketSalvaged = []byte("salvaged")  // likewise: records read out of a damaged file; missing where there are none
+	metaMarks      = []byte("marks")     // version (1 B), dot counter, stamp, revision (8 B each): none of them may fall
+	metaForgetful  = []byte("forgetful") // there where this disk was lost, or is an old copy, and no peer has told yet what was forgotten
 	castagnoli     = crc32.MakeTable(crc32.Castagnoli)
 )
 
@@ -38,6 +39,7 @@ type disk struct {
 // saved is all that a start reads from disk.
 type saved struct {
 	marks   marks
+	forgot  bool
 	records []*Record // in order
 	horizon map[string]Stamp
 }
@@ -50,6 +52,7 @@ type batch struct {
 	horizon []horizonOf
 	marks   marks
 	mark    bool           // the marks alone are worth a transaction
+	forgot  bool           // the replica is forgetful then
 	told    bool           // the hello is another one
 	hello   *hello         // true of set
 	after   []effect       // to be done once it is on disk
@@ -185,6 +188,7 @@ func (d *disk) read(tx *bolt.Tx, s *saved) error {
 			return err
 		}
 	}
+	s.forgot = tx.Bucket(bucketMeta).Get(metaForgetful) != nil
 	err = tx.Bucket(bucketHorizon).ForEach(func(k, v []byte) (err error) {
 		s.horizon[string(k)], err = decodeHorizon(k, v)
 		return err
@@ -193,9 +197,9 @@ func (d *disk) read(tx *bolt.Tx, s *saved) error {
 		return err
 	}
 	d.lost = tx.Bucket(bucketLost).Stats().KeyN
-	names := names{}
+	names, pieces := names{}, pieces{size: 256 << 10}
 	return tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
-		r, err := decodeStored(k, v)
+		r, err := pieces.decode(k, v)
 		if err != nil {
 			return err
 		}
@@ -229,6 +233,14 @@ func (d *disk) commit(b *batch) (err error) {
 			return err
 		}
 		if lost, err = dropLost(tx, b.drop, lost); err != nil {
+			return err
+		}
+		if b.forgot {
+			err = tx.Bucket(bucketMeta).Put(metaForgetful, sealed(nil))
+		} else {
+			err = tx.Bucket(bucketMeta).Delete(metaForgetful)
+		}
+		if err != nil {
 			return err
 		}
 		return tx.Bucket(bucketMeta).Put(metaMarks, b.marks.encode(d.more))

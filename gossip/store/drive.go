@@ -45,11 +45,12 @@ func NewReplica(cfg Config, disk map[string]map[string][]byte, now time.Time, l 
 
 func readBuckets(disk map[string]map[string][]byte) (s *saved, err error) {
 	s = &saved{horizon: map[string]Stamp{}}
-	for _, v := range disk[string(bucketMeta)] {
+	if v, ok := disk[string(bucketMeta)][string(metaMarks)]; ok {
 		if s.marks, _, err = decodeMarks(v); err != nil {
 			return nil, err
 		}
 	}
+	_, s.forgot = disk[string(bucketMeta)][string(metaForgetful)]
 	for k, v := range disk[string(bucketHorizon)] {
 		if s.horizon[k], err = decodeHorizon([]byte(k), v); err != nil {
 			return nil, err
@@ -96,7 +97,11 @@ func (b *batch) Changes() []Change {
 	for _, h := range b.horizon {
 		out = append(out, Change{Bucket: string(bucketHorizon), Key: h.kind, Value: h.encode()})
 	}
-	return append(out, Change{Bucket: string(bucketMeta), Key: string(metaMarks), Value: b.marks.encode(nil)})
+	forgot := Change{Bucket: string(bucketMeta), Key: string(metaForgetful)}
+	if b.forgot {
+		forgot.Value = sealed(nil)
+	}
+	return append(out, forgot, Change{Bucket: string(bucketMeta), Key: string(metaMarks), Value: b.marks.encode(nil)})
 }
 
 // Step takes one input in. With Begin and Committed it is one of the three moves of a replica; actions are valid until the next one.
@@ -183,10 +188,12 @@ type Sizes struct {
 func (r *Replica) Sizes() Sizes {
 	s := Sizes{
 		Records: r.core.set.size(), Early: r.core.early.size(), Held: len(r.core.held.order), Pending: len(r.core.pending),
-		Entries: len(r.core.entries), Gathered: len(r.cur.ops) + len(r.cur.after),
+		Entries: r.core.entries.size(), Gathered: len(r.cur.ops) + len(r.cur.after),
 	}
-	for _, e := range r.core.entries {
-		s.Waiting = max(s.Waiting, len(e.waiting))
+	for _, p := range r.core.pending { // writes wait for these alone
+		if e := r.core.known(p.ev.write.Key); e != nil {
+			s.Waiting = max(s.Waiting, len(e.waiting))
+		}
 	}
 	return s
 }

@@ -98,11 +98,11 @@ func TestFailedSyncEndsTheProcess(t *testing.T) {
 }
 
 // killers: merging an object of this kind ends the process, as a bug in a rule would.
-func killers(kind string) Class {
-	if kind == "core/killers" {
+func killers(k Key) Class {
+	if k.Kind == "core/killers" {
 		panic("a bug that one record brings about")
 	}
-	return classes(kind)
+	return classes(k)
 }
 
 func poisonFrame(t testing.TB) []byte {

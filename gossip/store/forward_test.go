@@ -46,6 +46,25 @@ func TestHomeSerialises(t *testing.T) {
 	}
 }
 
+// TestACreationBringsItsTombstones: the home was out of reach while b ended the object, and believes that it lives.
+func TestACreationBringsItsTombstones(t *testing.T) {
+	m := newMesh()
+	m.home, m.mute = "a", true
+	a, b := m.add(t, "a"), m.add(t, "b")
+	first := put(t, b, Write{Key: pod("x"), Body: []byte("1")})
+	m.mu.Lock()
+	m.down["a"] = true
+	m.mu.Unlock()
+	put(t, b, Write{Key: pod("x"), Base: first, Op: Delete})
+	m.mu.Lock()
+	m.down["a"] = false
+	m.mu.Unlock()
+	second := put(t, b, Write{Key: pod("x"), Body: []byte("2")})
+	if o := get(a, pod("x")); o == nil || o.UID != second.UID || o.UID == first.UID {
+		t.Fatalf("the home shows %s", describe(o))
+	}
+}
+
 func TestHomeOutOfReach(t *testing.T) {
 	m := newMesh()
 	m.home = "nobody"
@@ -307,20 +326,20 @@ func TestEphemeralIsCapped(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(c.entries) != 10 || c.entries[Key{"core/events", "default", "29"}] == nil {
-		t.Fatalf("%d entries", len(c.entries))
+	if c.entries.size() != 10 || c.known(Key{"core/events", "default", "29"}) == nil {
+		t.Fatalf("%d entries", c.entries.size())
 	}
 	for i := 20; i < 25; i++ {
 		if err := l.do("a", Write{Key: Key{"core/events", "default", fmt.Sprint(i)}, Op: Delete}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(c.entries) != 5 {
-		t.Fatalf("%d entries after deletes", len(c.entries))
+	if c.entries.size() != 5 {
+		t.Fatalf("%d entries after deletes", c.entries.size())
 	}
 	l.now = l.now.Add(2 * time.Hour)
 	c.Step(l.now, event{tick: true})
-	if len(c.entries) != 0 || c.passing.size() != 0 {
-		t.Fatalf("%d entries after their time", len(c.entries))
+	if c.entries.size() != 0 || c.passing.size() != 0 {
+		t.Fatalf("%d entries after their time", c.entries.size())
 	}
 }

@@ -71,16 +71,17 @@ func (r *replica) proposal(from string, frame []byte) (ev event, err error) {
 	if err == nil {
 		_, err = r.verify(recs)
 	}
-	for _, rec := range recs {
+	creation := len(recs) > 0 && len(recs[0].context) == 0
+	for i, rec := range recs {
 		switch {
 		case r.skips != nil && r.skips(rec.hash):
 			err = errors.Join(err, errors.New("this node skips the record: it ended the process once"))
-		case rec.Key != recs[0].Key || rec.Part != Intent || rec.Dot.Actor != from && rec.Op != Delete:
+		case rec.Key != recs[0].Key || rec.Part != Intent || i > 0 && rec.Op != Delete || rec.Dot.Actor != from && !(i > 0 && creation):
 			err = errors.Join(err, fmt.Errorf("%w: a proposal is one author's change of one key", ErrPoison))
-		case rec.Dot.Actor == from && (len(ev.relied) == 0):
-			ev.judge = append(ev.judge, rec)
-		default:
+		case i > 0 && creation:
 			ev.relied = append(ev.relied, rec)
+		default:
+			ev.judge = append(ev.judge, rec)
 		}
 	}
 	if err == nil && len(ev.judge) == 0 {

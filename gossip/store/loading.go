@@ -1,12 +1,17 @@
 package store
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // load fills the core and the view from disk.
 func (c *core) load(s *saved, v *view) {
 	c.horizon = s.horizon
 	c.set = grow(s.records)
-	c.loading = true
+	// A tree that grew entry by entry would leave more garbage than there are entries.
+	c.loading = make(map[Key]*entry, len(s.records))
 	for _, part := range [...]bool{false, true} { // intents first, then what is bound to them
 		for _, r := range s.records {
 			if (r.Part != Intent) == part {
@@ -14,12 +19,11 @@ func (c *core) load(s *saved, v *view) {
 			}
 		}
 	}
-	c.loading = false
 	c.out = c.out[:0]
 	for _, k := range c.touched {
-		e := c.entries[k]
-		if o := e.project(); o != nil {
-			v.load(o)
+		e := c.known(k)
+		if r := e.row(); r != nil {
+			v.load(r)
 		}
 		for _, l := range e.lives {
 			if l.dead() {
@@ -27,6 +31,8 @@ func (c *core) load(s *saved, v *view) {
 			}
 		}
 	}
+	c.entries = grow(slices.SortedFunc(maps.Values(c.loading), (*entry).compare))
+	c.loading = nil
 	v.arrange()
 	c.acted, c.touched = map[Key]bool{}, nil // not cleared: they were as large as the store
 }
@@ -34,7 +40,7 @@ func (c *core) load(s *saved, v *view) {
 // restore takes a record from disk, which is in the set already, and out of the set again where it does not count.
 func (c *core) restore(r *Record) {
 	c.out = c.out[:0]
-	c.counter = max(c.counter, r.after.of(c.self).seen)
+	c.counter = max(c.counter, r.after().of(c.self).seen)
 	c.clock.observe(r.Stamp)
 	counts := false
 	if r.Part == Intent {

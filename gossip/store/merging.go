@@ -23,12 +23,12 @@ func (c *core) receive(now time.Time, ev event) {
 // merge takes one record in and reports whether it counts now. The caller reveals.
 func (c *core) merge(now time.Time, r *Record) bool {
 	if r.Dot.Actor == c.self || c.cfg.Forgetful { // others may lie about our dots, but who forgot them must ask
-		c.recall(r.after.of(c.self).seen)
+		c.recall(now, r.after().of(c.self).seen)
 	}
 	if r.Dot.Actor != c.self && early(now, r.Stamp) {
 		return c.postpone(r)
 	}
-	switch c.cfg.Class(r.Kind) {
+	switch c.cfg.Class(r.Key) {
 	case Local:
 		return false // another node's idea of what is local is no concern of ours
 	case Ephemeral:
@@ -51,14 +51,20 @@ func (c *core) merge(now time.Time, r *Record) bool {
 	return c.mergePart(l, r)
 }
 
-// recallGap is more than what all lives of a disk that was lost may have used: every one jumps by markAhead.
-const recallGap = 1 << 36
+// recallGap is more than what all lives of a disk that was lost may have used: every one jumps by markAhead, and begins above the
+// microseconds of its clock, which may have been a year ahead.
+const recallGap = 1 << 45
 
 // recall goes on counting behind a dot of ours that comes back after our disk was lost, and behind all that may still come.
-func (c *core) recall(n uint64) {
-	if n > c.counter {
-		c.counter = n + recallGap
+func (c *core) recall(now time.Time, n uint64) {
+	if n > c.counter && n>>62 == 0 { // more than that nobody ever counted
+		c.counter = farFrom(n, now)
 	}
+}
+
+// farFrom is where to count on after n. Another life may have done so from there, but not at this time.
+func farFrom(n uint64, now time.Time) uint64 {
+	return n + recallGap + uint64(max(now.UnixMicro(), 0))%recallGap
 }
 
 func (c *core) mergeIntent(now time.Time, r *Record) bool {
@@ -66,11 +72,14 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 	l := e.life(r.UID)
 	fresh := l == nil
 	if fresh {
-		l = &life{uid: r.UID, key: r.Key}
+		l = &life{uid: r.UID, key: &e.key}
 		i, _ := slices.BinarySearchFunc(e.lives, r.UID, func(l *life, u UID) int { return bytes.Compare(l.uid[:], u[:]) })
 		e.lives = slices.Insert(e.lives, i, l)
 	}
 	wasDead := l.dead()
+	if r.Dot.Actor == c.self { // it covers what was in doubt before, or is that
+		l.doubt = slices.DeleteFunc(slices.Clone(l.doubt), func(d *Record) bool { return d.Dot.N <= r.Dot.N })
+	}
 	replaced, added := l.merge(r)
 	if !added {
 		return false
@@ -89,7 +98,7 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 	if dead != wasDead {
 		c.ended(l, dead)
 	}
-	if dead && l.last() <= c.horizon[r.Kind] && !c.loading {
+	if dead && l.last() <= c.horizon[r.Kind] && c.loading == nil {
 		c.purge(l) // everybody else did long ago: this node was away, or came out of a backup
 	}
 	return true
@@ -98,7 +107,7 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 // ended tells the view that a life is over, or that a person's edit brought it back.
 func (c *core) ended(l *life, dead bool) {
 	if !dead {
-		c.emit(effect{show: &shown{key: l.key, back: []UID{l.uid}, only: true}})
+		c.emit(effect{show: &shown{key: *l.key, back: []UID{l.uid}, only: true}})
 		return
 	}
 	for p, r := range l.parts {
@@ -107,7 +116,7 @@ func (c *core) ended(l *life, dead bool) {
 			l.parts[p] = nil
 		}
 	}
-	c.emit(effect{show: &shown{key: l.key, dead: []UID{l.uid}, only: true}})
+	c.emit(effect{show: &shown{key: *l.key, dead: []UID{l.uid}, only: true}})
 }
 
 func (c *core) mergePart(l *life, r *Record) bool {
@@ -129,9 +138,9 @@ func (c *core) mergePart(l *life, r *Record) bool {
 }
 
 func (c *core) keep(r *Record) {
-	switch c.cfg.Class(r.Kind) {
+	switch c.cfg.Class(r.Key) {
 	case Durable:
-		if c.loading {
+		if c.loading != nil {
 			return
 		}
 		c.set = c.set.with(r)
@@ -142,7 +151,7 @@ func (c *core) keep(r *Record) {
 }
 
 func (c *core) drop(r *Record) {
-	switch c.cfg.Class(r.Kind) {
+	switch c.cfg.Class(r.Key) {
 	case Durable:
 		c.set = c.set.without(r)
 		c.emit(effect{forget: r})

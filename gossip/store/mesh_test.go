@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"reflect"
 	"sync"
 	"testing"
 
@@ -55,8 +56,8 @@ type mesh struct {
 
 func newMesh() *mesh { return &mesh{nodes: map[string]*Store{}, down: map[string]bool{}} }
 
-func classes(kind string) Class {
-	switch kind {
+func classes(k Key) Class {
+	switch k.Kind {
 	case "core/events":
 		return Ephemeral
 	case "derived/slices":
@@ -154,7 +155,7 @@ func TestWriteReadDelete(t *testing.T) {
 	s := newMesh().add(t, "a")
 	ctx := context.Background()
 	o := put(t, s, Write{Key: pod("x"), Body: []byte("1"), Head: Head{Generation: 1}})
-	if got, rev := s.Get(pod("x")); got != o || rev != o.Rev || string(got.Bodies[Intent]) != "1" || got.Head.Generation != 1 || got.Root != got.Key {
+	if got, rev := s.Get(pod("x")); !reflect.DeepEqual(got, o) || rev != o.Rev || string(got.Bodies[Intent]) != "1" || got.Head.Generation != 1 || got.Root != got.Key {
 		t.Fatalf("got %+v at %d", got, rev)
 	}
 	_, err := s.Write(ctx, Write{Key: pod("x"), Body: []byte("2")})

@@ -13,9 +13,6 @@ func (n names) share(r *Record) {
 	for i := range r.context {
 		r.context[i].actor = n.one(r.context[i].actor)
 	}
-	for i := range r.after {
-		r.after[i].actor = n.one(r.after[i].actor)
-	}
 }
 
 func (n names) one(s string) string {

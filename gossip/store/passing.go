@@ -31,7 +31,7 @@ func (c *core) mergePassing(r *Record) bool {
 		if r.Part != Intent {
 			return false
 		}
-		l = &life{uid: r.UID, key: r.Key}
+		l = &life{uid: r.UID, key: &e.key}
 		e.lives = append(e.lives, l)
 	}
 	var old *Record
@@ -91,7 +91,7 @@ func (c *core) expire(now time.Time) {
 
 func (c *core) endOldest() {
 	r := c.passing.at(0)
-	e := c.entries[r.Key]
+	e := c.known(r.Key)
 	if e != nil {
 		if l := e.life(r.UID); l != nil {
 			c.endPassing(e, l)

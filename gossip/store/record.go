@@ -25,7 +25,6 @@ type Record struct {
 	context knowledge // Intent only; own dot not included
 	raised  uint64    // the author's own part of the generation, this write included
 	wrote   uint64    // how often the author wrote the object, this write included
-	after   knowledge // context and the own dot
 	head    head      // Intent only
 	msg     []byte    // the exact signed bytes
 	sig     []byte
@@ -40,18 +39,32 @@ type Basis struct {
 
 type hash [32]byte
 
-// Knows tells what the author of r knew once r was written.
+// complete fills in what follows from the rest.
 func (r *Record) complete() *Record {
-	human := uint64(0)
 	if r.Human {
-		human = r.Dot.N
 		r.Basis = Basis{r.Dot, r.Stamp}
 	}
-	r.after = r.context.with(r.Dot.Actor, r.Dot.N, human).count(r.Dot.Actor, r.raised, r.wrote)
 	if r.Born == 0 && len(r.context) == 0 {
 		r.Born = r.Stamp
 	}
 	return r
+}
+
+// after is what the author knew once r was written: the context and its own dot. It is made whenever it is asked for, since it would be
+// a fifth of what a record takes in memory besides its bytes.
+func (r *Record) after() knowledge {
+	human := uint64(0)
+	if r.Human {
+		human = r.Dot.N
+	}
+	return r.context.with(r.Dot.Actor, r.Dot.N, human).count(r.Dot.Actor, r.raised, r.wrote)
+}
+
+// counts are the sums over all actors that the author knew once r was written.
+func (r *Record) counts() (raised, wrote int64) {
+	own := r.context.of(r.Dot.Actor)
+	raised, wrote = r.context.counts()
+	return raised - int64(own.raised) + int64(max(own.raised, r.raised)), wrote - int64(own.wrote) + int64(max(own.wrote, r.wrote))
 }
 
 // compare orders records by time, then hash: the order of reconciliation, of the disk and of the purge.

@@ -21,6 +21,9 @@ func (c *core) redate(now time.Time) {
 	if i > 0 {
 		c.clock.observe(c.set.at(i - 1).Stamp)
 	}
+	for _, p := range c.pending {
+		p.stale = true
+	}
 	delete(c.heard, c.self)
 	delete(c.holds, c.self)
 	var written []*Record
@@ -44,10 +47,22 @@ func (c *core) redate(now time.Time) {
 		if l := c.life(r.Key, r.UID); l != nil && len(l.versions) == 0 {
 			c.end(l)
 		}
+		if r.Part == Intent && c.life(r.Key, r.UID) == nil {
+			c.lower(r.Kind, r.born()-1)
+		}
 	}
 	c.reveal()
 	c.emit(effect{vouched: true})
 	c.publish(written)
+}
+
+// lower moves a horizon back behind the birth of a life whose only record another node will write anew: who tells a horizon holds
+// every life from before it. Until a peer's is adopted again, this node knows no more than who forgot.
+func (c *core) lower(kind string, at Stamp) {
+	if at < c.horizon[kind] {
+		c.horizon[kind], c.forgetful = at, true
+		c.emit(effect{horizon: &horizonOf{kind, at}})
+	}
 }
 
 // take removes one record of a life, and nothing else.
@@ -68,7 +83,7 @@ func (c *core) rewritten(now time.Time, r *Record) *Record {
 		Dot: Dot{c.self, c.counter}, Stamp: c.clock.next(now, 0), Basis: r.Basis,
 	}
 	if r.Part == Intent {
-		n.context = r.after
+		n.context = r.after()
 		n.Born = min(r.born(), n.Stamp)
 	}
 	n.Basis.Stamp = min(n.Basis.Stamp, n.Stamp)
@@ -83,6 +98,6 @@ func (c *core) rewritten(now time.Time, r *Record) *Record {
 func (c *core) outdated(r *Record) bool {
 	l := c.life(r.Key, r.UID)
 	return l != nil && r.Part == Intent && slices.ContainsFunc(l.versions, func(v *Record) bool {
-		return v.context.of(r.Dot.Actor).seen >= r.Dot.N && !r.after.humanBeyond(v.after)
+		return v.context.of(r.Dot.Actor).seen >= r.Dot.N && !r.after().humanBeyond(v.after())
 	})
 }

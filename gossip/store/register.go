@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // life is one UID's register: the versions of its intent that no later write has both seen and settled, and the newest
@@ -20,14 +21,14 @@ import (
 // shown, but its head counts, so that a deletion or a removed finalizer sticks and the generation rises.
 type life struct {
 	uid      UID
-	key      Key
+	key      *Key           // the entry's
 	versions []*Record      // sorted by executing order, the greatest first
 	parts    [Parts]*Record // [Intent] unused
 	doubt    []*Record      // machines' writes of this node that a home may have accepted, and that their writers take for refused
 }
 
 func (u *Record) settles(v *Record) bool {
-	c := u.after.humanCompare(v.after)
+	c := u.after().humanCompare(v.after())
 	return c.oInK && (!c.kInO || u.ranks(v) > 0)
 }
 
@@ -48,7 +49,7 @@ func (u *Record) claims(v *Record) int {
 	return cmp.Or(cmp.Compare(v.Basis.Stamp, u.Basis.Stamp), v.Basis.Dot.compare(u.Basis.Dot))
 }
 
-func (u *Record) replaces(v *Record) bool { return u.after.sees(v.after) && u.settles(v) }
+func (u *Record) replaces(v *Record) bool { return u.after().sees(v.after()) && u.settles(v) }
 
 // executes orders the versions that nothing settles: what stands first is what the mesh does. A put that stands beside a
 // delete carries a person's edit that the delete did not know, so puts go first.
@@ -111,11 +112,17 @@ func (l *life) head() head { return headOf(l.versions) }
 // number of all writes on top of that, so every further one raises it, also one that itself changed metadata alone: it may
 // make another version execute. Whoever replaces several by one adds what they showed.
 func headOf(versions []*Record) head {
+	if len(versions) == 1 {
+		h := head{}.merge(versions[0].head)
+		raised, _ := versions[0].counts()
+		h.generation += raised
+		return h
+	}
 	var h head
 	var k knowledge
 	for _, v := range versions {
 		h = h.merge(v.head)
-		k = k.join(v.after, false)
+		k = k.join(v.after(), false)
 	}
 	raised, wrote := k.counts()
 	h.generation += raised
@@ -151,7 +158,7 @@ func (l *life) believed() []*Record {
 // knows joins what the authors of all versions knew.
 func knows(versions []*Record) (k knowledge) {
 	for _, v := range versions {
-		k = k.join(v.after, false)
+		k = k.join(v.after(), false)
 	}
 	return k
 }
@@ -177,7 +184,7 @@ func (l *life) context(human bool) knowledge {
 	all := l.unsettled()
 	for _, v := range l.versions {
 		answers := human || slices.Contains(all, v) && v.same(all[0])
-		k = k.join(v.after, answers)
+		k = k.join(v.after(), answers)
 	}
 	return k
 }
@@ -189,6 +196,12 @@ type entry struct {
 	busy    bool    // a proposal is on its way: writes wait
 	waiting []event
 }
+
+func (e *entry) compare(o *entry) int {
+	return cmp.Or(strings.Compare(e.key.Kind, o.key.Kind), strings.Compare(e.key.Namespace, o.key.Namespace), strings.Compare(e.key.Name, o.key.Name))
+}
+
+func (e *entry) weight() sum { return sum{} }
 
 func (e *entry) life(u UID) *life {
 	for _, l := range e.lives {
@@ -228,29 +241,45 @@ func (e *entry) version() []Dot {
 }
 
 // project computes the view; nil where nothing is alive. Rev and Created are the view's to set.
-func (e *entry) project() *Object {
+func (e *entry) project() *Object { return e.row().object() }
+
+func (e *entry) row() *row {
 	living := e.living()
-	if len(living) == 0 {
+	switch {
+	case len(living) == 0:
 		return nil
+	case len(living) > 1 || len(living[0].versions) > 1:
+		return &row{whole: e.join(living)}
 	}
+	recs := living[0].parts
+	recs[Intent] = living[0].versions[0]
+	return &row{sole: recs}
+}
+
+// join computes the view of several versions or lives.
+func (e *entry) join(living []*life) *Object {
 	l := living[0]
 	all := l.unsettled()
 	exec := all[0]
-	o := &Object{
-		Key: e.key, UID: l.uid.String(), Human: exec.Human, Author: exec.Dot.Actor, Root: exec.Root,
-		Head: l.head().public(), version: e.version(),
-	}
-	o.Bodies[Intent] = exec.Body
-	for p := Intent + 1; p < Parts; p++ {
-		if r := l.parts[p]; r != nil {
-			o.Bodies[p] = r.Body
-		}
-	}
+	o := exec.show(l.parts)
+	o.Head, o.version = l.head().public(), e.version()
 	others := all[1:]
 	if exec.Claim { // what lost is settled, and its owner must hear of it
 		others = slices.DeleteFunc(slices.Clone(l.versions), func(v *Record) bool { return v.Op == Delete || v.Basis == exec.Basis })
 	}
 	o.Others = siblings(exec, others, living[1:])
+	return o
+}
+
+// show is the object that the executing intent makes together with parts, its head and version aside.
+func (u *Record) show(parts [Parts]*Record) *Object {
+	o := &Object{Key: u.Key, UID: u.UID.String(), Human: u.Human, Author: u.Dot.Actor, Root: u.Root}
+	o.Bodies[Intent] = u.Body
+	for p := Intent + 1; p < Parts; p++ {
+		if r := parts[p]; r != nil {
+			o.Bodies[p] = r.Body
+		}
+	}
 	return o
 }
 

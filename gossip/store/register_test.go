@@ -30,7 +30,7 @@ func newLab(t testing.TB, names ...string) *lab {
 }
 
 func (l *lab) object(at string, k Key) *Object {
-	if e := l.cores[at].entries[k]; e != nil {
+	if e := l.cores[at].known(k); e != nil {
 		return e.project()
 	}
 	return nil
@@ -304,6 +304,61 @@ func TestPurgeAndHorizon(t *testing.T) {
 	}
 }
 
+// TestWhoLetsGoOfALifeTellsNoHorizon: two clocks were a year ahead, and a holds an object in a version of that year alone, which
+// b will write anew. Until then a must not say that it holds everything from before its horizon.
+func TestWhoLetsGoOfALifeTellsNoHorizon(t *testing.T) {
+	l := newLab(t, "a", "b")
+	a, b, x := l.cores["a"], l.cores["b"], pod("x")
+	_ = l.do("b", Write{Key: x, Body: []byte("1")})
+	l.hear("a", "b")
+	right := l.now
+	for _, c := range l.cores {
+		c.raise(x.Kind, stampOf(right.Add(time.Hour)))
+	}
+	l.now = right.AddDate(1, 0, 0)
+	_ = l.do("b", Write{Key: x, Body: []byte("2")})
+	l.hear("a", "b")
+	l.now = right.Add(2 * time.Hour)
+	a.Step(l.now, event{tick: true})
+	if h := a.hello(); l.object("a", x) != nil || h.horizons[0].at >= stampOf(right) || !h.forgetful {
+		t.Fatalf("a shows %s and says %+v", describe(l.object("a", x)), h)
+	}
+	b.Step(l.now, event{tick: true})
+	l.hear("a", "b")
+	if got := describe(l.object("a", x)); got != "2" {
+		t.Fatalf("a shows %s", got)
+	}
+}
+
+// TestAWriteOverOneInDoubtCounts: the home accepted a's first write and a does not know it; who saw both sees two generations.
+func TestAWriteOverOneInDoubtCounts(t *testing.T) {
+	l := newLab(t, "a", "b")
+	a, x := l.cores["a"], pod("x")
+	_ = l.do("a", Write{Key: x, Body: []byte("1")})
+	l.hear("b", "a")
+	seen := l.object("a", x)
+	lost := &Record{Key: x, Root: x, Body: []byte("doubtful")}
+	a.stamp(l.now, a.known(x), lost)
+	life := a.known(x).living()[0]
+	a.follow(lost, life, &Write{Key: x, Head: Head{Generation: seen.Head.Generation + 1, Removed: []string{"f"}}})
+	if err := lost.seal(nil); err != nil {
+		t.Fatal(err)
+	}
+	a.doubt([]*Record{lost})
+	_ = l.do("b", Write{Key: x, Body: []byte("2")})
+	l.hear("a", "b")
+	l.cores["b"].Step(l.now, event{receive: []*Record{again(t, lost)}})
+	before := l.object("b", x)
+	_ = l.do("a", Write{Key: x, Body: []byte("3")})
+	if len(life.doubt) != 0 {
+		t.Fatal("what was covered is in doubt still")
+	}
+	l.hear("b", "a")
+	if now := l.object("b", x); now.Head.Generation <= before.Head.Generation || len(now.Head.Removed) != 1 {
+		t.Fatalf("%+v, then %+v", before.Head, now.Head)
+	}
+}
+
 // TestMergeConverges draws random histories on three replicas with random delivery: whatever the order and repetition,
 // replicas that met the same records hold the same records and show the same; and no person's edit is lost.
 func TestMergeConverges(t *testing.T) {
@@ -429,7 +484,7 @@ func noEditLost(rt *rapid.T, l *lab, keys []Key, edits map[string]*Record) {
 				shown[string(s.Body)] = true
 			}
 		}
-		if e := l.cores["a"].entries[k]; e != nil {
+		if e := l.cores["a"].known(k); e != nil {
 			for _, life := range e.lives {
 				there = append(there, life.unsettled()...)
 			}
@@ -438,7 +493,7 @@ func noEditLost(rt *rapid.T, l *lab, keys []Key, edits map[string]*Record) {
 	for body, e := range edits {
 		answered := shown[body]
 		for _, r := range there {
-			answered = answered || r.UID == e.UID && r.hash != e.hash && r.after.of(e.Dot.Actor).human >= e.Dot.N
+			answered = answered || r.UID == e.UID && r.hash != e.hash && r.after().of(e.Dot.Actor).human >= e.Dot.N
 		}
 		if !answered {
 			rt.Fatalf("a person's edit %q was lost\n%s", body, dump(l.cores["a"]))
@@ -452,7 +507,7 @@ type truth map[hash]map[Dot]bool
 // before collects, per life, what a write on the node's present view answers for.
 func (tr truth) before(c *core, w Write) map[UID]map[Dot]bool {
 	out := map[UID]map[Dot]bool{}
-	e := c.entries[w.Key]
+	e := c.known(w.Key)
 	if e == nil {
 		return out
 	}
@@ -490,7 +545,7 @@ func (tr truth) check(rt *rapid.T, all []*Record) {
 			if !e.Human || e.UID != r.UID || r.Part != Intent {
 				continue
 			}
-			if says := r.after.of(e.Dot.Actor).human >= e.Dot.N; says != tr[r.hash][e.Dot] {
+			if says := r.after().of(e.Dot.Actor).human >= e.Dot.N; says != tr[r.hash][e.Dot] {
 				rt.Fatalf("%v says that it answers for %v: %v", r.Dot, e.Dot, says)
 			}
 		}

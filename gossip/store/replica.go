@@ -66,14 +66,14 @@ func (r *replica) start(cfg Config, s *saved, now time.Time) *batch {
 	r.core = newCore(&r.cfg)
 	r.view = newView(max(Revision(max(now.UnixMicro(), 1)), s.marks.rev+1))
 	r.core.counter = max(uint64(max(now.UnixMicro(), 1)), s.marks.counter)
-	if cfg.Forgetful {
-		r.core.counter += recallGap // an earlier life went on from the same marks
+	if r.cfg.Forgetful = cfg.Forgetful || s.forgot; r.cfg.Forgetful {
+		r.core.counter = farFrom(r.core.counter, now) // an earlier life went on from the same marks
 	}
-	r.core.clock.last, r.core.forgetful = s.marks.stamp, cfg.Forgetful
+	r.core.clock.last, r.core.forgetful = s.marks.stamp, r.cfg.Forgetful
 	r.core.load(s, r.view)
 	r.known.Store(&fixed{r.core.set, r.core.hello()})
 	r.marks = r.ahead()
-	return &batch{marks: r.marks}
+	return &batch{marks: r.marks, forgot: r.core.forgetful}
 }
 
 // ahead are marks that leave room for what comes before the next commit.
@@ -143,17 +143,17 @@ func (r *replica) behind() bool {
 func (r *replica) durable(e effect) bool {
 	switch {
 	case e.show != nil:
-		return r.cfg.Class(e.show.key.Kind) == Durable
+		return r.cfg.Class(e.show.key) == Durable
 	case e.publish != nil:
-		return r.cfg.Class(e.publish[0].Kind) == Durable
+		return r.cfg.Class(e.publish[0].Key) == Durable
 	case e.answer != nil && e.answer.key != Key{}:
-		return r.cfg.Class(e.answer.key.Kind) == Durable
+		return r.cfg.Class(e.answer.key) == Durable
 	}
 	return true
 }
 
 func (r *replica) refuseWhileReadOnly(ev event, reason error) bool {
-	if ev.judge != nil || ev.receive != nil || ev.write != nil && r.cfg.Class(ev.write.Kind) == Durable {
+	if ev.judge != nil || ev.receive != nil || ev.write != nil && r.cfg.Class(ev.write.Key) == Durable {
 		r.reply(answer{id: ev.id, err: reason})
 		return true
 	}
@@ -180,7 +180,7 @@ func (r *replica) begin() (*batch, []Action) {
 		r.marks = r.ahead()
 	}
 	r.marks.stamp = r.core.clock.last
-	b.marks = r.marks
+	b.marks, b.forgot = r.marks, r.core.forgetful
 	r.inflight = b
 	return b, nil
 }

@@ -88,7 +88,7 @@ func leafRecords(page []byte) (out []*Record) {
 
 // counting leaves out what others of the records replace. They are sorted, and there is no horizon.
 func counting(recs []*Record) []*Record {
-	cfg := Config{Class: func(string) Class { return Durable }}
+	cfg := Config{Class: func(Key) Class { return Durable }}
 	c := newCore(&cfg)
 	c.load(&saved{records: recs, horizon: map[string]Stamp{}}, newView(1))
 	out := make([]*Record, 0, c.set.size())

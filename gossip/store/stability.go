@@ -146,7 +146,7 @@ func (c *core) quarantine(m *meeting) {
 			}
 		}
 		c.end(l)
-		c.touch(l.key)
-		c.emit(effect{show: &shown{key: l.key, dead: []UID{l.uid}, purged: []UID{l.uid}, only: true}})
+		c.touch(*l.key)
+		c.emit(effect{show: &shown{key: *l.key, dead: []UID{l.uid}, purged: []UID{l.uid}, only: true}})
 	}
 }

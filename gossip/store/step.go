@@ -46,11 +46,11 @@ type effect struct {
 
 type shown struct {
 	key    Key
-	obj    *Object // nil: gone
-	dead   []UID   // lives that ended
-	back   []UID   // lives that a person's edit revived
-	purged []UID   // lives whose tombstone was purged
-	only   bool    // lives only: obj is not looked at
+	row    *row  // nil: gone
+	dead   []UID // lives that ended
+	back   []UID // lives that a person's edit revived
+	purged []UID // lives whose tombstone was purged
+	only   bool  // lives only: row is not looked at
 }
 
 type answer struct {
@@ -90,8 +90,8 @@ type core struct {
 	cfg     *Config
 	self    string
 	clock   hybrid
-	counter uint64 // of the last dot issued
-	entries map[Key]*entry
+	counter uint64         // of the last dot issued
+	entries *node[*entry]  // by key; a map takes six times as much
 	set     *node[*Record] // all durable records that count
 	passing *node[*Record] // records of Ephemeral kinds
 	early   *node[*Record] // records from the future
@@ -104,7 +104,7 @@ type core struct {
 	limits  limits
 	// forgetful: this disk was lost, or is an old copy, and no peer has told yet what was forgotten.
 	forgetful bool
-	loading   bool // from disk: what is kept is in the set already
+	loading   map[Key]*entry // while it comes from disk: what is kept is in the set already; nil otherwise
 	out       []effect
 	acted     map[Key]bool // entries to show at the end of the step; ordered by touched
 	touched   []Key
@@ -116,7 +116,7 @@ type limits struct{ early, held, waiting int }
 func newCore(cfg *Config) *core {
 	return &core{
 		cfg: cfg, self: cfg.Self,
-		entries: map[Key]*entry{}, horizon: map[string]Stamp{}, heard: map[string]Stamp{}, holds: map[string]Stamp{},
+		horizon: map[string]Stamp{}, heard: map[string]Stamp{}, holds: map[string]Stamp{},
 		pending: map[uint64]*pendingWrite{}, acted: map[Key]bool{}, held: newHolding(),
 		limits: limits{early: maxEarly, held: maxHeld, waiting: maxWaiting},
 	}
@@ -148,17 +148,30 @@ func (c *core) emit(e effect) { c.out = append(c.out, e) }
 
 // life finds a life by its key and UID: an author who makes a UID up may give it to two keys.
 func (c *core) life(k Key, u UID) *life {
-	if e := c.entries[k]; e != nil {
+	if e := c.known(k); e != nil {
 		return e.life(u)
 	}
 	return nil
 }
 
+// known is what there is of a key, or nil.
+func (c *core) known(k Key) *entry {
+	if c.loading != nil {
+		return c.loading[k]
+	}
+	e, _ := c.entries.get(&entry{key: k})
+	return e
+}
+
 func (c *core) entry(k Key) *entry {
-	e := c.entries[k]
+	e := c.known(k)
 	if e == nil {
 		e = &entry{key: k}
-		c.entries[k] = e
+		if c.loading != nil {
+			c.loading[k] = e
+		} else {
+			c.entries = c.entries.with(e)
+		}
 	}
 	return e
 }
@@ -174,12 +187,12 @@ func (c *core) touch(k Key) {
 // reveal shows every touched key once and drops entries that hold nothing any more.
 func (c *core) reveal() {
 	for _, k := range c.touched {
-		e := c.entries[k]
+		e := c.known(k)
 		if e == nil {
 			c.emit(effect{show: &shown{key: k}})
 			continue
 		}
-		c.emit(effect{show: &shown{key: k, obj: e.project()}})
+		c.emit(effect{show: &shown{key: k, row: e.row()}})
 		c.tidy(e)
 	}
 	clear(c.acted)
@@ -188,6 +201,6 @@ func (c *core) reveal() {
 
 func (c *core) tidy(e *entry) {
 	if len(e.lives) == 0 && !e.busy && len(e.waiting) == 0 {
-		delete(c.entries, e.key)
+		c.entries = c.entries.without(e)
 	}
 }

@@ -20,12 +20,14 @@ func (c *core) tick(now time.Time) {
 
 // sweep purges tombstones that are old enough and that every member holds, and moves the kind's horizon past them: from
 // then on a record of an unknown life from before the horizon is not merged but kept in lost-and-found, so nothing that
-// was deleted comes back with a member that was away.
+// was deleted comes back with a member that was away. Old is what is old by everybody's clock: one that is a year ahead must
+// not purge what somebody else is still editing.
 func (c *core) sweep(now time.Time) {
 	held := c.heldBack(now)
 	for _, l := range c.tombstones("", stampOf(now)) {
 		last := l.last()
-		if last < held && last < stampOf(now.Add(-c.cfg.TombstoneTTL(l.key.Kind))) && c.everywhere(last) {
+		old := last + Stamp(c.cfg.TombstoneTTL(l.key.Kind).Milliseconds())<<16
+		if last < held && old < stampOf(now) && c.everywhere(old) {
 			c.raise(l.key.Kind, last)
 			c.purge(l)
 		}
@@ -63,7 +65,7 @@ func (c *core) raise(kind string, at Stamp) {
 
 func (c *core) purge(l *life) {
 	c.end(l)
-	c.emit(effect{show: &shown{key: l.key, purged: []UID{l.uid}, only: true}})
+	c.emit(effect{show: &shown{key: *l.key, purged: []UID{l.uid}, only: true}})
 }
 
 // end takes a life out of the store without a trace of its own.
@@ -76,7 +78,7 @@ func (c *core) end(l *life) {
 			c.drop(p)
 		}
 	}
-	e := c.entries[l.key]
+	e := c.known(*l.key)
 	for i, o := range e.lives {
 		if o == l {
 			e.lives = append(e.lives[:i:i], e.lives[i+1:]...)

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// view is what readers see: immutable objects in one ordered tree per kind, the log of the latest changes, and the
+// view is what readers see: rows of immutable objects in one ordered tree per kind, the log of the latest changes, and the
 // subscriptions. Whatever is in it is on disk already. Its order of changes is that of the core's effects.
 type view struct {
 	mu     sync.RWMutex
 	rev    Revision
 	oldest Revision // changes up to and including this one are not in log
-	kinds  map[string]*node[*Object]
-	log    []Event // from first on, the oldest first
+	kinds  map[string]*node[*row]
+	log    []change // from first on, the oldest first
 	first  int
 	held   int   // bytes, by weigh
 	eras   []era // what the revision was, at times at least a step apart, the oldest first
@@ -23,12 +23,12 @@ type view struct {
 	dead   map[UID]struct{}
 	buried []UID
 	others map[Key]*Object // objects with siblings
-	loaded []*Object       // while opening
+	loaded []*row          // while opening
 }
 
 func newView(rev Revision) *view {
 	return &view{
-		rev: rev, oldest: rev, kinds: map[string]*node[*Object]{}, subs: map[string][]*Subscription{},
+		rev: rev, oldest: rev, kinds: map[string]*node[*row]{}, subs: map[string][]*Subscription{},
 		dead: map[UID]struct{}{}, others: map[Key]*Object{},
 	}
 }
@@ -40,8 +40,6 @@ func (o *Object) compare(p *Object) int {
 	return strings.Compare(o.Name, p.Name)
 }
 
-func (o *Object) weight() sum { return sum{} }
-
 // show applies one change and returns the event that it made; ok is false where nothing visible changed.
 func (v *view) show(s *shown) (ev Event, ok bool) {
 	v.mu.Lock()
@@ -50,13 +48,11 @@ func (v *view) show(s *shown) (ev Event, ok bool) {
 	if s.only {
 		return ev, false
 	}
-	t := v.kinds[s.key.Kind]
-	old, _ := t.get(&Object{Key: s.key})
-	if old == nil && s.obj == nil || old != nil && s.obj != nil && old.UID == s.obj.UID && slices.Equal(old.version, s.obj.version) {
+	old, _ := v.kinds[s.key.Kind].get(probe(s.key))
+	if old == nil && s.row == nil || old != nil && s.row != nil && old.same(s.row) {
 		return ev, false
 	}
-	v.change(old, s.obj)
-	return v.last(), true
+	return v.change(old, s.row), true
 }
 
 // touch gives objects a new revision and changes nothing else.
@@ -64,42 +60,44 @@ func (v *view) touch(keys []Key) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, k := range keys {
-		if old, ok := v.kinds[k.Kind].get(&Object{Key: k}); ok {
-			next := *old
-			v.change(old, &next)
+		if old, ok := v.kinds[k.Kind].get(probe(k)); ok {
+			v.change(old, old)
 		}
 	}
 }
 
-func (v *view) change(old, next *Object) {
+func (v *view) change(old, next *row) Event {
 	v.rev++
-	var k Key
+	kind := ""
 	if next != nil {
-		k = next.Key
-		next.Rev, next.Created = v.rev, v.rev
-		if old != nil && old.UID == next.UID {
-			next.Created = old.Created
+		kind = next.key().Kind
+		created := v.rev
+		if old != nil && old.sameLife(next) {
+			created = old.created
 		}
-		v.kinds[k.Kind] = v.kinds[k.Kind].with(next)
+		next = next.at(v.rev, created)
+		v.kinds[kind] = v.kinds[kind].with(next)
 	} else {
-		k = old.Key
-		v.kinds[k.Kind] = v.kinds[k.Kind].without(old)
+		kind = old.key().Kind
+		v.kinds[kind] = v.kinds[kind].without(old)
 	}
-	if delete(v.others, k); next != nil && len(next.Others) > 0 {
-		v.others[k] = next
+	c := change{rev: v.rev, old: old, new: next}
+	k, ev := c.key(), c.event()
+	if delete(v.others, k); next != nil && len(ev.New.Others) > 0 {
+		v.others[k] = ev.New
 	}
-	ev := Event{Rev: v.rev, Old: old, New: next}
-	v.append(ev)
-	for _, sub := range v.subs[k.Kind] {
+	v.append(c)
+	for _, sub := range v.subs[kind] {
 		if sub.sel.matches(k) {
 			sub.push(ev)
 		}
 	}
+	return ev
 }
 
-func (v *view) append(ev Event) {
-	v.log = append(v.log, ev)
-	v.held += ev.weigh()
+func (v *view) append(c change) {
+	v.log = append(v.log, c)
+	v.held += c.weigh()
 	for len(v.log)-v.first > maxLog || v.held > maxLogBytes && len(v.log)-v.first > 1 {
 		v.forget()
 	}
@@ -121,7 +119,7 @@ func (v *view) age(now time.Time) {
 		v.eras = append(v.eras, era{now, v.rev})
 	}
 	for len(v.eras) > 0 && now.Sub(v.eras[0].at).Abs() >= maxLogAge { // a clock that was set back must not keep them for ever
-		for len(v.log)-v.first > minLog && v.log[v.first].Rev <= v.eras[0].rev {
+		for len(v.log)-v.first > minLog && v.log[v.first].rev <= v.eras[0].rev {
 			v.forget()
 		}
 		v.eras = v.eras[1:]
@@ -132,8 +130,8 @@ func (v *view) age(now time.Time) {
 // forget drops the oldest event.
 func (v *view) forget() {
 	oldest := &v.log[v.first]
-	v.oldest, v.held = oldest.Rev, v.held-oldest.weigh()
-	*oldest = Event{}
+	v.oldest, v.held = oldest.rev, v.held-oldest.weigh()
+	*oldest = change{}
 	v.first++
 }
 
@@ -143,43 +141,29 @@ func (v *view) compact() {
 	}
 }
 
-// weigh is what the event alone keeps in memory: the bodies that it replaced.
-func (e Event) weigh() int {
-	n := 256
-	if e.Old == nil {
-		return n
-	}
-	for p, b := range e.Old.Bodies {
-		if kept := e.New != nil && len(b) > 0 && len(e.New.Bodies[p]) > 0 && &b[0] == &e.New.Bodies[p][0]; !kept {
-			n += len(b)
+// load puts a new row there without an event: before anybody watches. arrange must follow the last one.
+func (v *view) load(r *row) {
+	r.rev, r.created = v.rev, v.rev
+	v.loaded = append(v.loaded, r)
+	if o := r.whole; o != nil {
+		if o.Rev, o.Created = v.rev, v.rev; len(o.Others) > 0 {
+			v.others[o.Key] = o
 		}
-	}
-	return n
-}
-
-func (v *view) last() Event { return v.log[len(v.log)-1] }
-
-// load puts an object there without an event: before anybody watches. arrange must follow the last one.
-func (v *view) load(o *Object) {
-	o.Rev, o.Created = v.rev, v.rev
-	v.loaded = append(v.loaded, o)
-	if len(o.Others) > 0 {
-		v.others[o.Key] = o
 	}
 }
 
 // arrange builds the trees of what was loaded.
 func (v *view) arrange() {
-	slices.SortFunc(v.loaded, func(a, b *Object) int {
-		if c := strings.Compare(a.Kind, b.Kind); c != 0 {
+	slices.SortFunc(v.loaded, func(a, b *row) int {
+		if c := strings.Compare(a.key().Kind, b.key().Kind); c != 0 {
 			return c
 		}
 		return a.compare(b)
 	})
 	for rest := v.loaded; len(rest) > 0; {
-		kind := rest[0].Kind
+		kind := rest[0].key().Kind
 		n := 1
-		for n < len(rest) && rest[n].Kind == kind {
+		for n < len(rest) && rest[n].key().Kind == kind {
 			n++
 		}
 		v.kinds[kind] = grow(rest[:n])
@@ -205,8 +189,8 @@ func (v *view) bury(s *shown) {
 func (v *view) get(k Key) (*Object, Revision) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	o, _ := v.kinds[k.Kind].get(&Object{Key: k})
-	return o, v.rev
+	r, _ := v.kinds[k.Kind].get(probe(k))
+	return r.object(), v.rev
 }
 
 func (v *view) now() Revision {
@@ -216,7 +200,7 @@ func (v *view) now() Revision {
 }
 
 // state is a kind's tree as it was at a revision.
-func (v *view) state(kind string, at Revision) (*node[*Object], Revision, error) {
+func (v *view) state(kind string, at Revision) (*node[*row], Revision, error) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	t := v.kinds[kind]
@@ -227,14 +211,15 @@ func (v *view) state(kind string, at Revision) (*node[*Object], Revision, error)
 		return nil, 0, err
 	}
 	for i := len(v.log) - 1; i >= v.first; i-- {
-		ev := v.log[i]
+		c := v.log[i]
 		switch {
-		case ev.Rev <= at:
+		case c.rev <= at:
 			return t, at, nil
-		case ev.Old != nil && ev.Old.Kind == kind:
-			t = t.with(ev.Old)
-		case ev.Old == nil && ev.New.Kind == kind:
-			t = t.without(ev.New)
+		case c.key().Kind != kind:
+		case c.old != nil:
+			t = t.with(c.old)
+		default:
+			t = t.without(c.new)
 		}
 	}
 	return t, at, nil
@@ -253,19 +238,12 @@ func (v *view) holds(at Revision) error {
 
 func (v *view) since(sel Selector, from Revision) []Event {
 	var out []Event
-	for _, ev := range v.log[v.first:] {
-		if ev.Rev > from && sel.matches(ev.key()) {
-			out = append(out, ev)
+	for _, c := range v.log[v.first:] {
+		if c.rev > from && sel.matches(c.key()) {
+			out = append(out, c.event())
 		}
 	}
 	return out
-}
-
-func (e Event) key() Key {
-	if e.New != nil {
-		return e.New.Key
-	}
-	return e.Old.Key
 }
 
 func (s Selector) matches(k Key) bool {
@@ -273,18 +251,18 @@ func (s Selector) matches(k Key) bool {
 }
 
 // list reads one page off a kind's tree.
-func list(t *node[*Object], sel Selector, o ListOptions) (objs []*Object, total int) {
+func list(t *node[*row], sel Selector, o ListOptions) (objs []*Object, total int) {
 	lo, hi := 0, t.size()
 	if sel.Namespace != "" {
-		lo, _ = t.before(&Object{Key: Key{Namespace: sel.Namespace}})
-		hi, _ = t.before(&Object{Key: Key{Namespace: sel.Namespace + "\x00"}})
+		lo, _ = t.before(probe(Key{Namespace: sel.Namespace}))
+		hi, _ = t.before(probe(Key{Namespace: sel.Namespace + "\x00"}))
 	}
 	if o.After != "" {
 		ns, name, ok := strings.Cut(o.After, "/")
 		if !ok {
 			ns, name = "", o.After
 		}
-		after, _ := t.before(&Object{Key: Key{Namespace: ns, Name: name + "\x00"}})
+		after, _ := t.before(probe(Key{Namespace: ns, Name: name + "\x00"}))
 		lo = max(lo, after)
 	}
 	if sel.Name == "" {
@@ -293,13 +271,13 @@ func list(t *node[*Object], sel Selector, o ListOptions) (objs []*Object, total 
 			end = min(hi, lo+o.Limit)
 		}
 		objs = make([]*Object, 0, max(end-lo, 0))
-		t.slice(lo, end, func(x *Object) bool { objs = append(objs, x); return true })
+		t.slice(lo, end, func(x *row) bool { objs = append(objs, x.object()); return true })
 		return objs, max(hi-lo, 0)
 	}
-	t.slice(lo, hi, func(x *Object) bool {
-		if x.Name == sel.Name {
+	t.slice(lo, hi, func(x *row) bool {
+		if x.key().Name == sel.Name {
 			if total++; o.Limit == 0 || len(objs) < o.Limit {
-				objs = append(objs, x)
+				objs = append(objs, x.object())
 			}
 		}
 		return true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
@@ -74,7 +75,7 @@ func TestSubscriptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(sub.Initial) != 1 || sub.Initial[0] != o || sub.Rev != o.Rev {
+	if len(sub.Initial) != 1 || !reflect.DeepEqual(sub.Initial[0], o) || sub.Rev != o.Rev {
 		t.Fatalf("%+v", sub)
 	}
 	put(t, s, Write{Key: Key{"core/nodes", "", "n"}, Body: []byte("another kind")})
@@ -89,14 +90,14 @@ func TestSubscriptions(t *testing.T) {
 		}
 		evs = append(evs, more...)
 	}
-	if evs[0].Old != o || evs[0].New != o2 || evs[1].New.UID != o.UID || evs[1].New.Rev <= o2.Rev || evs[2].New != nil || evs[2].Old != evs[1].New || len(evs) != 3 {
+	if !reflect.DeepEqual(evs[0].Old, o) || !reflect.DeepEqual(evs[0].New, o2) || evs[1].New.UID != o.UID || evs[1].New.Rev <= o2.Rev || evs[2].New != nil || !reflect.DeepEqual(evs[2].Old, evs[1].New) || len(evs) != 3 {
 		t.Fatalf("%+v", evs)
 	}
 	late, err := s.Subscribe(Selector{Kind: "core/pods"}, o2.Rev, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if more, err := late.Next(ctx); err != nil || len(more) != 2 || more[0] != evs[1] {
+	if more, err := late.Next(ctx); err != nil || len(more) != 2 || !reflect.DeepEqual(more[0], evs[1]) {
 		t.Fatalf("%v %v", more, err)
 	}
 	late.Close()
@@ -117,7 +118,7 @@ func TestSubscriptions(t *testing.T) {
 func TestLogForgets(t *testing.T) {
 	v := newView(10)
 	show := func(i int) {
-		v.show(&shown{key: pod("x"), obj: &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", uint64(i)}}}})
+		v.show(&shown{key: pod("x"), row: &row{whole: &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", uint64(i)}}}}})
 	}
 	for i := range maxLog + 100 {
 		show(i + 1)
@@ -138,7 +139,7 @@ func TestLogIsBoundedInTime(t *testing.T) {
 	show := func(times int) {
 		for range times {
 			n++
-			v.show(&shown{key: pod("x"), obj: &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", n}}}})
+			v.show(&shown{key: pod("x"), row: &row{whole: &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", n}}}}})
 		}
 	}
 	kept := func(want int) {
@@ -183,7 +184,7 @@ func TestLogIsBoundedInBytes(t *testing.T) {
 		body = append(make([]byte, 0, size), body...)
 		o := &Object{Key: pod("x"), UID: "u", version: []Dot{{"a", uint64(i + 1)}}}
 		o.Bodies[Intent] = body
-		v.show(&shown{key: o.Key, obj: o})
+		v.show(&shown{key: o.Key, row: &row{whole: o}})
 		v.touch([]Key{o.Key}) // costs no body
 	}
 	evs := v.since(Selector{Kind: "core/pods"}, v.oldest)
@@ -200,27 +201,32 @@ func TestLogIsBoundedInBytes(t *testing.T) {
 
 // TestTree: the persistent tree is a sorted set with right counts and sums, and its snapshots do not move.
 func TestTree(t *testing.T) {
+	const most = 20 * maxLeaf
 	rapid.Check(t, func(rt *rapid.T) {
 		var tree, old *node[*Record]
 		model := map[Stamp]*Record{}
 		oldSize := 0
-		for i := range rapid.IntRange(1, 300).Draw(rt, "n") {
-			r := &Record{Stamp: Stamp(rapid.Uint64Range(0, 99).Draw(rt, "stamp"))}
-			r.hash[0] = byte(r.Stamp)
-			if rapid.IntRange(0, 2).Draw(rt, "delete") == 0 {
-				tree = tree.without(r)
-				delete(model, r.Stamp)
-			} else {
-				tree = tree.with(r)
-				model[r.Stamp] = r
+		for i := range rapid.IntRange(1, 40).Draw(rt, "n") {
+			at, n := rapid.IntRange(0, most).Draw(rt, "stamp"), rapid.IntRange(1, 4*maxLeaf).Draw(rt, "length")
+			step := rapid.IntRange(1, 3).Draw(rt, "step")
+			remove := rapid.IntRange(0, 2).Draw(rt, "delete") == 0
+			for s := Stamp(at); s < Stamp(min(at+n, most)); s += Stamp(step) {
+				r := &Record{Stamp: s}
+				if r.hash[0] = byte(s); remove {
+					tree = tree.without(r)
+					delete(model, s)
+				} else {
+					tree = tree.with(r)
+					model[s] = r
+				}
 			}
-			if i == 50 {
+			if i == 20 {
 				old, oldSize = tree, tree.size()
 			}
 		}
 		var want sum
 		n := 0
-		for s := range Stamp(100) {
+		for s := range Stamp(most) {
 			if k, got := tree.before(&Record{Stamp: s}); k != n || got != want {
 				rt.Fatalf("before %d: %d, want %d", s, k, n)
 			}
@@ -231,11 +237,16 @@ func TestTree(t *testing.T) {
 				want, n = want.plus(r.weight()), n+1
 			}
 		}
-		if tree.size() != n || old.size() != oldSize {
+		if tree.size() != n || tree.total() != want || old.size() != oldSize {
 			rt.Fatalf("size %d, want %d", tree.size(), n)
 		}
-		if d := depth(tree); n > 8 && d > 2*bits(n)+2 {
-			rt.Fatalf("depth %d of %d", d, n)
+		seen := 0
+		old.all(func(*Record) bool { seen++; return true })
+		if seen != oldSize {
+			rt.Fatalf("a snapshot of %d has %d", oldSize, seen)
+		}
+		if leaves := well(rt, tree); leaves > 8 && depth(tree) > 2*bits(leaves)+2 {
+			rt.Fatalf("depth %d of %d leaves", depth(tree), leaves)
 		}
 		i, j := rand.IntN(n+1), rand.IntN(n+1)
 		got := 0
@@ -244,6 +255,41 @@ func TestTree(t *testing.T) {
 			rt.Fatal(fmt.Sprint("slice ", i, j, got))
 		}
 	})
+}
+
+// well counts the leaves of a tree that is well formed.
+func well(rt *rapid.T, t *node[*Record]) (leaves int) {
+	switch {
+	case t == nil:
+		return 0
+	case t.leaf != nil:
+		leaves = 1
+	default:
+		leaves = well(rt, t.l) + well(rt, t.r)
+	}
+	if t.leaf != nil && (t.l != nil || t.n != len(t.leaf) || t.n > maxLeaf) || t.leaf == nil && t.n != t.l.n+t.r.n || t.leaves != leaves || t.first != t.at(0) {
+		rt.Fatalf("%+v has %d leaves", t, leaves)
+	}
+	return leaves
+}
+
+// TestTreeFilledInOrderIsDense: records come in the order of their stamps, and what they cost must not double for it.
+func TestTreeFilledInOrderIsDense(t *testing.T) {
+	var tree *node[*Record]
+	for s := range Stamp(100 * maxLeaf) {
+		tree = tree.with(&Record{Stamp: s})
+	}
+	if tree.leaves != 100 || depth(tree) > 12 {
+		t.Errorf("%d leaves %d deep", tree.leaves, depth(tree))
+	}
+	for s := range Stamp(100 * maxLeaf) {
+		if s%16 != 0 {
+			tree = tree.without(&Record{Stamp: s})
+		}
+	}
+	if tree.n != 100*maxLeaf/16 || tree.leaves > 100/4 {
+		t.Errorf("%d leaves of %d elements", tree.leaves, tree.n)
+	}
 }
 
 func depth[T element[T]](t *node[T]) int {

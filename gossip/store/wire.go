@@ -39,7 +39,7 @@ var ErrPoison = errors.New("not a valid record")
 
 // counted reports that somebody counted: records of versions before did not.
 func (r *Record) counted() bool {
-	raised, wrote := r.after.counts()
+	raised, wrote := r.counts()
 	return raised+wrote != 0
 }
 
@@ -78,7 +78,7 @@ func (r *Record) encode() (b []byte, body int) {
 		b = appendKey(b, r.Root)
 	}
 	if flags&flagHead != 0 {
-		raised, _ := r.after.counts()
+		raised, _ := r.counts()
 		b = r.head.append(b, raised)
 	}
 	if flags&flagBody != 0 {
@@ -208,7 +208,7 @@ func decodeRecord(msg, sig []byte) (*Record, error) {
 	if d.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPoison, d.err)
 	}
-	raised, _ := r.after.counts()
+	raised, _ := r.counts()
 	r.head.generation -= raised
 	r.hash = sha256.Sum256(msg)
 	return r, nil
@@ -381,7 +381,7 @@ func decodeFrame(b []byte) ([]*Record, error) {
 		if len(recs) == maxPerFrame {
 			return nil, fmt.Errorf("%w: more than %d records in a frame", ErrPoison, maxPerFrame)
 		}
-		r, err := d.envelope()
+		r, err := d.envelope(new(pieces))
 		if err != nil {
 			return nil, err
 		}
@@ -390,14 +390,14 @@ func decodeFrame(b []byte) ([]*Record, error) {
 	return recs, nil
 }
 
-// envelope reads one record, which gets memory of its own.
-func (d *decoder) envelope() (*Record, error) {
+// envelope reads one record, which gets memory of its own, out of p.
+func (d *decoder) envelope(p *pieces) (*Record, error) {
 	msg := d.take(d.length(maxRecord))
 	sig := d.take(d.length(maxSig))
 	if d.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPoison, d.err)
 	}
-	own := append(append(make([]byte, 0, len(msg)+len(sig)), msg...), sig...)
+	own := append(append(p.take(len(msg)+len(sig)), msg...), sig...)
 	return decodeRecord(own[:len(msg):len(msg)], own[len(msg):])
 }
 

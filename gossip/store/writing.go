@@ -45,7 +45,7 @@ func (r *replica) admit(w *Write) (event, error) {
 	if err := w.check(); err != nil {
 		return event{}, err
 	}
-	if r.cfg.Class(w.Kind) != Durable {
+	if r.cfg.Class(w.Key) != Durable {
 		return ev, nil
 	}
 	if r.cfg.Fit != nil {

@@ -34,6 +34,9 @@ type Config struct {
 	Live    lens.Liveness   // what this node believes of hosts
 	Changed <-chan struct{} // a wake after any change of Live; one reader: this server
 
+	Mine func(kind, namespace, name string) bool // whether this node is the home of an object of the store; nil: of every one
+	Sure func() bool                             // whether it may now do to objects what a fuller view of them might speak against; nil: always
+
 	// Hosts finds the streaming server of a node: logs, exec, attach, port-forward. Its certificate must be for the node's
 	// name and signed by the mesh's CA.
 	Hosts func(node string) (netip.AddrPort, error)
@@ -44,6 +47,10 @@ type Config struct {
 	// AskIssuer carries a question to the node that signs with a key, to its ReviewToken, and brings the answer back; nil: a token is
 	// judged by what is known here. Called per request, for at most 3 s.
 	AskIssuer func(ctx context.Context, keyID string, question []byte) ([]byte, error)
+
+	// AskHost carries what is written here about the status of a pod to the pod's node, to its Observe, and brings the answer back; nil: it
+	// is written here, and the newest word of two nodes stands. Called per request, for at most 3 s.
+	AskHost func(ctx context.Context, node string, question []byte) ([]byte, error)
 
 	Log *slog.Logger
 }
@@ -66,6 +73,12 @@ func (c *Config) complete() error {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Mine == nil {
+		c.Mine = func(string, string, string) bool { return true }
+	}
+	if c.Sure == nil {
+		c.Sure = func() bool { return true }
 	}
 	if c.TokenKeys == nil {
 		c.TokenKeys = func() map[string]crypto.PublicKey { return nil }

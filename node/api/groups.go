@@ -175,8 +175,9 @@ func (g *coreGroup) services(on *shelf, get generic.RESTOptionsGetter, pods serv
 		on.put(fmt.Errorf("allocate service addresses: %w", err), nil)
 		return
 	}
+	g.server.land = &land{server: g.server, addrs: addrs, ports: &portClaims{store: cfg.Store, ports: cfg.NodePorts, node: cfg.Node}}
 	svc, status, proxy, err := servicestore.NewREST(get, core.IPv4Protocol, map[core.IPFamily]ipallocator.Interface{core.IPv4Protocol: addrs},
-		&portClaims{store: cfg.Store, ports: cfg.NodePorts, node: cfg.Node}, endpoints, pods, nil)
+		g.server.land.ports, endpoints, pods, nil)
 	on.put(err, map[string]rest.Storage{"services": svc, "services/status": status, "services/proxy": proxy, "endpoints": endpoints})
 }
 

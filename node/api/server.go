@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,8 +31,11 @@ import (
 	"k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 	basecompatibility "k8s.io/component-base/compatibility"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/apis/core"
@@ -43,6 +47,7 @@ import (
 	"github.com/orpheus-mesh/orpheus/node/api/lens"
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
 	"github.com/orpheus-mesh/orpheus/node/api/seal"
+	"github.com/orpheus-mesh/orpheus/node/tenure"
 )
 
 // Version is the release of Kubernetes whose API this is.
@@ -64,6 +69,8 @@ type Server struct {
 	secure    *genericapiserver.SecureServingInfo
 	client    *kubernetes.Clientset
 	inf       informers.SharedInformerFactory
+	land      *land
+	keeper    *keeper
 	ready     chan struct{}
 
 	kinds map[string]*replica.Kind // filled by New, then only read
@@ -79,11 +86,12 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.replica = replica.New(replica.Config{
-		Store: cfg.Store, Lens: lens.Lens{Live: cfg.Live}, Seals: map[string]replica.Seal{secretKind: s.seal}, Log: cfg.Log,
+		Store: cfg.Store, Lens: lens.Lens{Live: cfg.Live}, Seals: map[string]replica.Seal{secretKind: s.seal}, Hosts: remarks{s}, Log: cfg.Log,
 	})
 	if err := s.build(); err != nil {
 		return nil, fmt.Errorf("build the API: %w", err)
 	}
+	s.keeper = newKeeper(cfg.Store, s.land, cfg.Mine, cfg.Sure, cfg.Log)
 	return s, nil
 }
 
@@ -287,6 +295,8 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.keepCertificates(ctx) })
 	touch := &lens.Toucher{Store: s.cfg.Store, Live: s.cfg.Live, Wake: s.cfg.Changed, HostOf: s.hostOf, Log: s.cfg.Log}
 	g.Go(func() error { return touch.Run(ctx) })
+	g.Go(func() error { return s.keepServices(ctx) })
+	g.Go(func() error { return remarks{s}.run(ctx) })
 	var once sync.Once
 	g.Go(func() error { return s.bootstrap(ctx, func() { once.Do(func() { close(s.ready) }) }) })
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
@@ -306,3 +316,21 @@ func (s *Server) hostOf(o *store.Object) string {
 	}
 	return ""
 }
+
+// keepServices looks after addresses and node ports as soon as the first objects are there: the network of addresses among them.
+func (s *Server) keepServices(ctx context.Context) error {
+	news := record.NewBroadcaster(record.WithContext(ctx))
+	defer news.Shutdown()
+	news.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: s.client.CoreV1().Events("")})
+	s.land.events = news.NewRecorder(clientscheme.Scheme, v1.EventSource{Component: "orpheus", Host: s.cfg.Node})
+	select {
+	case <-s.ready:
+		return s.keeper.run(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Disputes are the addresses and node ports that people asked for on two sides of a partition, which wait for a person. They are in no
+// order.
+func (s *Server) Disputes() []tenure.Dispute { return s.keeper.disputes() }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,13 +35,16 @@ type Binder struct {
 	dial        func(*rest.Config) (kubernetes.Interface, error)
 	wake        chan struct{}
 	picture     *picture
+	book        book
 	flights     *flights
 	promises    *promises
 	jobs        chan job // as many as flights: never full
 	refused     chan job
 	preemptions chan preemption
+	relocations chan relocation
 	done        chan result
 	tries       map[types.UID]*try // of pods that wait; owned by the loop
+	drift       drift
 }
 
 // try is what is remembered of a pod's last decision.
@@ -59,7 +63,8 @@ func New(c Config) (*Binder, error) {
 		return nil, err
 	}
 	b := &Binder{config: c, wake: make(chan struct{}, 1), flights: newFlights(), jobs: make(chan job, maxFlights),
-		refused: make(chan job, batchSize), promises: newPromises(), preemptions: make(chan preemption, maxPreemptions), done: make(chan result, couriers), tries: map[types.UID]*try{}}
+		refused: make(chan job, batchSize), promises: newPromises(), preemptions: make(chan preemption, maxPreemptions), relocations: make(chan relocation, mostMoves),
+		done: make(chan result, couriers), tries: map[types.UID]*try{}, drift: newDrift()}
 	b.dial = func(r *rest.Config) (kubernetes.Interface, error) { return kubernetes.NewForConfig(r) }
 	b.picture = newPicture(b.ring)
 	return b, nil
@@ -109,6 +114,13 @@ func (b *Binder) loop(ctx context.Context) {
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
 	changed := b.config.Changed
+	flapping := b.config.Flapping()
+	var looks <-chan time.Time
+	if b.config.Rebalance != placement.Off {
+		t := time.NewTicker(lookEvery)
+		defer t.Stop()
+		looks = t.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -128,14 +140,25 @@ func (b *Binder) loop(ctx context.Context) {
 			if !open {
 				changed = nil
 			}
+			if now := b.config.Flapping(); !sameHosts(now, flapping) {
+				flapping = now
+				b.picture.turn()
+			}
 		case <-b.config.VolumesChanged:
 			b.picture.turn()
 		case <-alarm.C:
+		case <-looks:
+			b.rebalance(time.Now())
+			continue
 		}
 		if next := b.round(time.Now()); !next.IsZero() {
 			alarm.Reset(time.Until(next))
 		}
 	}
+}
+
+func sameHosts(a, b map[string]time.Time) bool {
+	return maps.EqualFunc(a, b, func(_, _ time.Time) bool { return true })
 }
 
 // round decides for one batch and returns when to come back though nothing happens; zero: never.
@@ -218,7 +241,7 @@ func (b *Binder) decide(batch []*corev1.Pod, epoch uint64, now time.Time) {
 		byUID[string(p.UID)] = p
 	}
 	o := b.options()
-	plan := b.config.Place(b.picture.view(b.about(batch)), o)
+	plan := b.book.decide(b.picture, b.about(batch), o)
 	b.preempt(plan.Preemptions, byUID, now)
 	for _, bind := range plan.Binds {
 		p := byUID[bind.Pod]

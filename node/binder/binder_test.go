@@ -51,30 +51,30 @@ type stand struct {
 	stop    func()
 }
 
-func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
+func newStand(t *testing.T, objects ...runtime.Object) *stand {
+	return newStandWith(t, func(*Config) {}, objects...)
+}
+
+func newStandWith(t *testing.T, tune func(*Config), objects ...runtime.Object) *stand {
 	s := &stand{t: t, api: fake.NewClientset(objects...), decline: map[string]string{}, silent: map[string]bool{}, bound: map[string]string{},
 		mine: func(string) bool { return true }, moved: make(chan struct{}, 1)}
 	s.api.PrependReactor("create", "pods", s.bind)
-	if place == nil {
-		place = placement.Place
-	}
-	b, err := New(Config{
+	c := Config{
 		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.DiscardHandler),
 		Mine:    func(_, _, name string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.mine(name) },
 		Volumes: func(*corev1.Pod) []string { s.mu.Lock(); defer s.mu.Unlock(); return s.volumes }, VolumesChanged: s.moved,
 		Preempt: func() bool { s.mu.Lock(); defer s.mu.Unlock(); return !s.unsure },
-		Place: func(v placement.View, o placement.Options) placement.Plan {
-			if err := placement.Validate(v); err != nil {
-				t.Error(err)
-			}
-			s.mu.Lock()
-			s.places++
-			s.mu.Unlock()
-			return place(v, o)
-		},
-	})
+	}
+	tune(&c)
+	b, err := New(c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	b.book.audit = func(v placement.View, o placement.Options, plan placement.Plan) {
+		audit(t, v, o, plan)
+		s.mu.Lock()
+		s.places++
+		s.mu.Unlock()
 	}
 	b.dial = func(*rest.Config) (kubernetes.Interface, error) { return s.api, nil }
 	ctx, cancel := context.WithCancel(context.Background())
@@ -90,6 +90,16 @@ func newStand(t *testing.T, place Placer, objects ...runtime.Object) *stand {
 	}
 	s.settle()
 	return s
+}
+
+// audit holds a decision against the one that the whole view leads to.
+func audit(t testing.TB, v placement.View, o placement.Options, plan placement.Plan) {
+	if err := placement.Validate(v); err != nil {
+		t.Error(err)
+	}
+	if got, want := fmt.Sprintf("%+v", plan), fmt.Sprintf("%+v", placement.Place(v, o)); got != want {
+		t.Errorf("decided by what changed:\n%s\nby the whole view:\n%s", got, want)
+	}
 }
 
 func (s *stand) settle() {
@@ -207,7 +217,7 @@ func pod(name, cpu string, change ...func(*corev1.Pod)) *corev1.Pod {
 
 func TestBindsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, nil, node("a", "4"))
+		s := newStand(t, node("a", "4"))
 		defer func() { s.stop() }()
 		began := time.Now()
 		s.create(pod("web", "1"))
@@ -222,7 +232,7 @@ func TestBindsAtOnce(t *testing.T) {
 
 func TestLeavesAloneWhatIsNotItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, nil, node("a", "4"))
+		s := newStand(t, node("a", "4"))
 		defer func() { s.stop() }()
 		s.change(func() { s.mine = func(name string) bool { return name != "foreign" } })
 		s.create(pod("foreign", "1"),
@@ -237,7 +247,7 @@ func TestLeavesAloneWhatIsNotItsOwn(t *testing.T) {
 
 func TestDeclinedPodGoesToTheNextCandidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, nil, node("a", "4"), node("b", "4"), node("c", "4"))
+		s := newStand(t, node("a", "4"), node("b", "4"), node("c", "4"))
 		defer func() { s.stop() }()
 		s.change(func() { s.decline["a"], s.silent["b"] = "its memory is taken", true })
 		s.create(pod("web", "1"))
@@ -262,7 +272,7 @@ func TestDeclinedPodGoesToTheNextCandidate(t *testing.T) {
 
 func TestUnschedulablePodSaysWhyAndWaitsForChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, nil, node("a", "1"), node("b", "1"),
+		s := newStand(t, node("a", "1"), node("b", "1"),
 			node("c", "8", func(n *corev1.Node) {
 				n.Spec.Taints = []corev1.Taint{{Key: "k", Value: "v", Effect: corev1.TaintEffectNoSchedule}}
 			}),
@@ -296,7 +306,7 @@ func TestUnschedulablePodSaysWhyAndWaitsForChange(t *testing.T) {
 // A fence lets the claims of a lost server go, which may come after their pod was found to fit nowhere else.
 func TestPodIsTriedAnewWhenItsVolumesMove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, nil, node("a", "8"))
+		s := newStand(t, node("a", "8"))
 		defer func() { s.stop() }()
 		s.change(func() { s.volumes = []string{"lost"} })
 		s.create(pod("pinned", "1"))
@@ -316,7 +326,7 @@ func TestPodIsTriedAnewWhenItsVolumesMove(t *testing.T) {
 // A binding under way is a claim: the second decision does not take the same room, however slow the first host is.
 func TestFlightsAreClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, nil, node("a", "1"))
+		s := newStand(t, node("a", "1"))
 		defer func() { s.stop() }()
 		s.change(func() { s.silent["a"] = true })
 		s.create(pod("one", "1"))
@@ -329,7 +339,7 @@ func TestFlightsAreClaims(t *testing.T) {
 
 func TestManyPodsFillExactlyWhatThereIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, nil, node("a", "100"), node("b", "100"), node("c", "100"))
+		s := newStand(t, node("a", "100"), node("b", "100"), node("c", "100"))
 		defer func() { s.stop() }()
 		var pods []runtime.Object
 		for i := range 330 {

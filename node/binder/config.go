@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/orpheus-mesh/orpheus/placement"
 )
-
-// Placer decides; placement.Place is the one in use.
-type Placer func(placement.View, placement.Options) placement.Plan
 
 // Config is what the binder needs of the node.
 type Config struct {
@@ -22,8 +20,6 @@ type Config struct {
 	Mine func(kind, namespace, name string) bool
 	// Changed wakes after any change of what Mine answers.
 	Changed <-chan struct{}
-	// Place decides; nil: placement.Place.
-	Place Placer
 	// Admit asks the host of a Node object, by its name, whether it takes the pod now, and to reserve what the pod needs
 	// until the Binding arrives. ok false comes with the host's reason; err means that nobody answered. It must end with
 	// its context, which lasts 5 s, and is called by up to 16 goroutines at once.
@@ -36,7 +32,15 @@ type Config struct {
 	// Preempt tells whether pods of lower priority may be told to leave at this moment: not while this server is unsure of
 	// what it sees. Optional: nil is never. Cheap, does not block.
 	Preempt func() bool
-	Log     *slog.Logger
+	// Flapping are the hosts that get no new pods because they come and go, with the times until when; Changed wakes when it
+	// changes. Optional; cheap, does not block.
+	Flapping func() map[string]time.Time
+	// Rebalance says how eagerly running pods move to hosts that joined.
+	Rebalance placement.Rebalance
+	// Steady tells whether they may at this moment: nobody is missed, and this server is sure of what it sees. Optional: nil is
+	// never. Cheap, does not block.
+	Steady func() bool
+	Log    *slog.Logger
 }
 
 func (c *Config) validate() error {
@@ -48,8 +52,8 @@ func (c *Config) validate() error {
 	case c.Log == nil:
 		return errors.New("binder: Log is missing")
 	}
-	if c.Place == nil {
-		c.Place = placement.Place
+	if c.Flapping == nil {
+		c.Flapping = func() map[string]time.Time { return nil }
 	}
 	return nil
 }

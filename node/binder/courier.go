@@ -48,6 +48,8 @@ func (b *Binder) courier(ctx context.Context, client, evictor kubernetes.Interfa
 			}
 		case o := <-b.preemptions:
 			b.clear(ctx, client, evictor, v, o)
+		case r := <-b.relocations:
+			b.relocatePod(ctx, evictor, v, r)
 		case j := <-b.jobs:
 			r := b.deliver(ctx, client, v, j)
 			select {

@@ -62,7 +62,7 @@ func (o *Outlook) Explain(uid types.UID) placement.Explanation {
 
 // about asks for a batch by what the binder knows.
 func (b *Binder) about(batch []*corev1.Pod) question {
-	q := question{batch: batch, flights: b.flights.hosts(), volumes: b.config.Volumes}
+	q := question{batch: batch, flights: b.flights.hosts(), flapping: b.config.Flapping(), volumes: b.config.Volumes}
 	q.promised, q.leaving = b.promises.standing(time.Now())
 	return q
 }

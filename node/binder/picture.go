@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -24,22 +25,28 @@ type picture struct {
 	mu      sync.Mutex // guards what is below
 	pods    map[string]*entry
 	hosts   map[string]placement.Host
+	joined  map[string]time.Time         // when hosts joined; none of a host that must not draw pods
 	spaces  map[string]map[string]string // labels of namespaces
 	budgets map[string]placement.Budget  // by namespace/name
 	epoch   uint64                       // rises with whatever may make an unplaceable pod fit
 	synced  [4]bool
+
+	byUID map[string]*entry
+	waits map[string]*corev1.Pod // pods that wait for a host, by namespace/name
+	news  news
 }
 
 // entry is one pod by namespace/name.
 type entry struct {
 	pod   placement.Pod
+	stay  stay
 	whole *corev1.Pod // while it waits, and where its terms depend on namespaces
 	done  bool        // terminal: holds nothing
 }
 
 func newPicture(ring func()) *picture {
-	return &picture{ring: ring, pods: map[string]*entry{}, hosts: map[string]placement.Host{}, spaces: map[string]map[string]string{},
-		budgets: map[string]placement.Budget{}}
+	return &picture{ring: ring, pods: map[string]*entry{}, hosts: map[string]placement.Host{}, joined: map[string]time.Time{}, spaces: map[string]map[string]string{},
+		budgets: map[string]placement.Budget{}, byUID: map[string]*entry{}, waits: map[string]*corev1.Pod{}, news: newNews()}
 }
 
 func key(o metav1.Object) string { return o.GetNamespace() + "/" + o.GetName() }
@@ -59,11 +66,19 @@ func (c *picture) setPod(p *corev1.Pod) {
 	k := key(p)
 	p.ManagedFields = nil
 	before := c.pods[k]
-	e := &entry{pod: translate(p, c.namespaces), done: terminal(p)}
+	if before != nil && before.pod.UID != string(p.UID) {
+		c.dropPod(k)
+	}
+	e := &entry{pod: translate(p, c.namespaces), stay: stayOf(p), done: terminal(p)}
 	if waiting(p) || selectsNamespaces(p) {
 		e.whole = p
 	}
-	c.pods[k] = e
+	c.pods[k], c.byUID[e.pod.UID] = e, e
+	c.touch(e.pod.UID)
+	delete(c.waits, k)
+	if waiting(p) {
+		c.waits[k] = p
+	}
 	if c.matters(before, e) {
 		c.epoch++
 	}
@@ -81,10 +96,17 @@ func (c *picture) matters(before, after *entry) bool {
 }
 
 func (c *picture) dropPod(k string) {
-	if e := c.pods[k]; e != nil && !e.done && e.pod.Host != "" {
+	e := c.pods[k]
+	if e == nil {
+		return
+	}
+	if !e.done && e.pod.Host != "" {
 		c.epoch++
 	}
+	c.touch(e.pod.UID)
 	delete(c.pods, k)
+	delete(c.byUID, e.pod.UID)
+	delete(c.waits, k)
 }
 
 func (c *picture) setNode(n *corev1.Node) {
@@ -92,11 +114,18 @@ func (c *picture) setNode(n *corev1.Node) {
 	if before, had := c.hosts[n.Name]; !had || !apiequality.Semantic.DeepEqual(before, h) {
 		c.hosts[n.Name] = h
 		c.epoch++
+		c.news.hosts, c.news.all = true, c.news.all || !had
+	}
+	c.joined[n.Name] = n.CreationTimestamp.Time
+	if n.Labels[RebalanceLabel] == "off" {
+		delete(c.joined, n.Name)
 	}
 }
 
 func (c *picture) dropNode(name string) {
 	delete(c.hosts, name)
+	delete(c.joined, name)
+	c.news.all = true
 	c.epoch++
 }
 
@@ -105,6 +134,7 @@ func (c *picture) setSpace(name string, l map[string]string) {
 	for _, e := range c.pods {
 		if e.whole != nil && selectsNamespaces(e.whole) {
 			e.pod = translate(e.whole, c.namespaces)
+			c.touch(e.pod.UID)
 		}
 	}
 	c.epoch++
@@ -117,10 +147,12 @@ func (c *picture) setBudget(b *policyv1.PodDisruptionBudget) {
 		c.epoch++
 	}
 	c.budgets[now.ID] = now
+	c.touchBudget(now.ID)
 }
 
 func (c *picture) dropBudget(k string) {
 	delete(c.budgets, k)
+	c.touchBudget(k)
 	c.epoch++
 }
 
@@ -139,6 +171,9 @@ func (c *picture) namespaces(s *metav1.LabelSelector) []string {
 	return out
 }
 
+// Flapping is why a host takes no new pods that comes and goes.
+const Flapping = "node(s) had come and gone too often lately"
+
 // question is what a decision is about.
 type question struct {
 	batch    []*corev1.Pod // pods to place; those that the picture lacks are translated for this question only
@@ -146,6 +181,7 @@ type question struct {
 	flights  map[types.UID]string
 	promised map[types.UID]string       // hosts, as in nominatedNodeName
 	leaving  map[types.UID]bool         // told to leave
+	flapping map[string]time.Time       // hosts that get no new pods
 	volumes  func(*corev1.Pod) []string // nil: all can be mounted anywhere
 }
 
@@ -154,50 +190,74 @@ type question struct {
 func (c *picture) view(q question) placement.View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var v placement.View
-	for _, h := range c.hosts {
-		v.Hosts = append(v.Hosts, h)
-	}
+	return c.look(q)
+}
+
+// look is view; mu is held.
+func (c *picture) look(q question) placement.View {
+	v := placement.View{Hosts: c.lookAtHosts(q.flapping), Pods: make([]placement.Pod, 0, len(c.pods)+len(q.batch))}
 	slices.SortFunc(v.Hosts, func(a, b placement.Host) int { return strings.Compare(a.ID, b.ID) })
 	for _, b := range c.budgets {
 		v.Budgets = append(v.Budgets, b)
 	}
 	slices.SortFunc(v.Budgets, func(a, b placement.Budget) int { return strings.Compare(a.ID, b.ID) })
-	chosen := make(map[types.UID]*corev1.Pod, len(q.batch))
-	for _, p := range q.batch {
-		chosen[p.UID] = p
-	}
-	v.Pods = make([]placement.Pod, 0, len(c.pods)+len(q.batch))
-	add := func(p placement.Pod) {
-		uid := types.UID(p.UID)
-		if p.Host == "" {
-			p.Host, p.Nominated = q.flights[uid], cmp.Or(q.promised[uid], p.Nominated)
-		}
-		if p.Host != "" {
-			p.Nominated, p.Leaving = "", p.Leaving || q.leaving[uid]
-		}
-		whole, inBatch := chosen[uid]
-		delete(chosen, uid)
-		if _, there := c.hosts[p.Host]; q.gone[uid] || !there && !inBatch && p.Nominated == "" {
-			return
-		}
-		if inBatch && q.volumes != nil {
-			p.Hosts = q.volumes(whole)
-		}
-		v.Pods = append(v.Pods, p)
-	}
-	for _, e := range c.pods {
-		if !e.done {
-			add(e.pod)
+	batch := make(map[types.UID]*corev1.Pod, len(q.batch))
+	add := func(uid types.UID) {
+		if p, stands := c.stands(uid, q, batch[uid]); stands {
+			v.Pods = append(v.Pods, p)
 		}
 	}
 	for _, p := range q.batch {
-		if chosen[p.UID] != nil && !terminal(p) {
-			add(translate(p, c.namespaces))
+		batch[p.UID] = p
+		if c.byUID[string(p.UID)] == nil {
+			add(p.UID)
 		}
+	}
+	for uid := range c.byUID {
+		add(types.UID(uid))
 	}
 	slices.SortFunc(v.Pods, func(a, b placement.Pod) int { return strings.Compare(a.UID, b.UID) })
 	return v
+}
+
+// lookAtHosts is in no order. mu is held.
+func (c *picture) lookAtHosts(flapping map[string]time.Time) []placement.Host {
+	out := make([]placement.Host, 0, len(c.hosts))
+	for _, h := range c.hosts {
+		if _, flaps := flapping[h.ID]; flaps && h.NotReady == "" {
+			h.NotReady = Flapping
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+// stands is how a pod stands in a question; whole is the pod itself where it is in the batch, else nil. ok is false where it is
+// left out. mu is held.
+func (c *picture) stands(uid types.UID, q question, whole *corev1.Pod) (p placement.Pod, ok bool) {
+	switch e := c.byUID[string(uid)]; {
+	case q.gone[uid]:
+		return p, false
+	case e != nil && !e.done:
+		p = e.pod
+	case whole != nil && !terminal(whole):
+		p = translate(whole, c.namespaces)
+	default:
+		return p, false
+	}
+	if p.Host == "" {
+		p.Host, p.Nominated = q.flights[uid], cmp.Or(q.promised[uid], p.Nominated)
+	}
+	if p.Host != "" {
+		p.Nominated, p.Leaving = "", p.Leaving || q.leaving[uid]
+	}
+	if _, there := c.hosts[p.Host]; !there && whole == nil && p.Nominated == "" {
+		return p, false
+	}
+	if whole != nil && q.volumes != nil {
+		p.Hosts = q.volumes(whole)
+	}
+	return p, true
 }
 
 // turn begins a new epoch: something outside the picture changed that may make an unplaceable pod fit.
@@ -212,10 +272,8 @@ func (c *picture) turn() {
 func (c *picture) queue(mine func(kind, namespace, name string) bool) (pods []*corev1.Pod, epoch uint64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, e := range c.pods {
-		if e.whole != nil && waiting(e.whole) {
-			pods = append(pods, e.whole)
-		}
+	for _, p := range c.waits {
+		pods = append(pods, p)
 	}
 	pods = slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return !mine("core/pods", p.Namespace, p.Name) })
 	return pods, c.epoch, c.synced == [4]bool{true, true, true, true}

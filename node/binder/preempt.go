@@ -100,14 +100,10 @@ func (b *Binder) held(o placement.Options, p *corev1.Pod) bool {
 
 // names finds pods by UID.
 func (c *picture) names(uids []string) (out []*corev1.Pod) {
-	want := make(map[string]bool, len(uids))
-	for _, u := range uids {
-		want[u] = true
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, e := range c.pods {
-		if want[e.pod.UID] {
+	for _, u := range uids {
+		if e := c.byUID[u]; e != nil {
 			out = append(out, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: e.pod.Namespace, Name: e.pod.Name, UID: types.UID(e.pod.UID)}})
 		}
 	}

@@ -45,7 +45,7 @@ func on(host string) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spec.Nod
 
 func TestPodOfHigherPriorityGetsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, nil, node("a", "4"))
+		s := newStand(t, node("a", "4"))
 		defer func() { s.stop() }()
 		asked := s.evictions(func(string) bool { return false })
 		s.create(pod("low", "3", on("a"), prio(1)), pod("lower", "1", on("a")), pod("high", "3", prio(9)))
@@ -74,7 +74,7 @@ func TestPreemptionKeepsBudgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := &metav1.LabelSelector{}
 		budget := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "b"}, Spec: policyv1.PodDisruptionBudgetSpec{Selector: all}}
-		s := newStand(t, nil, node("a", "4"), budget)
+		s := newStand(t, node("a", "4"), budget)
 		defer func() { s.stop() }()
 		usedUp := true
 		asked := s.evictions(func(string) bool { return usedUp })
@@ -106,7 +106,7 @@ func TestPreemptionKeepsBudgets(t *testing.T) {
 
 func TestNobodyIsToldToLeaveInDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, nil, node("a", "4"))
+		s := newStand(t, node("a", "4"))
 		defer func() { s.stop() }()
 		s.change(func() { s.unsure = true })
 		asked := s.evictions(func(string) bool { return false })

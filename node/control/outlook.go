@@ -14,6 +14,16 @@ type Explanation struct {
 	Refusals   []Refusal   `json:"refusals,omitempty"`
 	Message    string      `json:"message,omitempty"` // in kube-scheduler's words, where it fits nowhere
 	Remedies   []Remedy    `json:"remedies,omitempty"`
+	Room       *Room       `json:"room,omitempty"` // where it fits nowhere and preemption would help
+	Notes      []string    `json:"notes,omitempty"`
+}
+
+// Room is what preemption would do: the pods that would leave a node for a pod of such a priority.
+type Room struct {
+	Node     string   `json:"node"`
+	Priority int32    `json:"priority"`
+	Enough   bool     `json:"enough"` // it has that priority, and may preempt
+	Leave    []string `json:"leave"`  // namespace/name
 }
 
 // Home is the server that decides for a pod, and why that one.
@@ -21,6 +31,8 @@ type Home struct {
 	Server string `json:"server"`
 	Root   string `json:"root"`  // the object that homes go by: "apps/deployments shop/web"
 	Alive  int    `json:"alive"` // servers in sight
+
+	Next []string `json:"next,omitempty"` // who decides when the first is lost, and so on; three at most
 }
 
 // Candidate is a node that could take the pod, the best first.

@@ -33,11 +33,13 @@ type Member struct {
 	Self                                   bool
 }
 
-// Conflict is one object with edits that wait for a person's word.
+// Conflict is one object with edits that wait for a person's word, or one that goes without what another one keeps: Why and Mend
+// are set for the latter alone.
 type Conflict struct {
 	Kind, Namespace, Name string
 	Executing             Edit
 	Others                []Edit
+	Why, Mend             string
 }
 
 // Edit is one person's concurrent change.

@@ -41,6 +41,8 @@ type Config struct {
 	Slow func() bool
 	// HostState says how the host of a Node object, by its name, is seen from here.
 	HostState func(node string) HostState
+	// Member tells whether any server of the mesh has, or had, this name, and whether the last one was evicted for good.
+	Member func(node string) (known, evicted bool)
 	// RootCA is the PEM bundle that every namespace gets as kube-root-ca.crt.
 	RootCA []byte
 	Log    *slog.Logger
@@ -50,8 +52,8 @@ func (c Config) validate() error {
 	switch {
 	case c.Client == nil:
 		return errors.New("controllers: Client is missing")
-	case c.Mine == nil || c.Settled == nil || c.Hold == nil || c.Slow == nil || c.HostState == nil:
-		return errors.New("controllers: Mine, Settled, Hold, Slow and HostState are all needed")
+	case c.Mine == nil || c.Settled == nil || c.Hold == nil || c.Slow == nil || c.HostState == nil || c.Member == nil:
+		return errors.New("controllers: Mine, Settled, Hold, Slow, HostState and Member are all needed")
 	case c.Changed == nil:
 		return errors.New("controllers: Changed is missing; without it no node would take over from a lost one")
 	case len(c.RootCA) == 0:

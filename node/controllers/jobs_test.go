@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -115,4 +116,49 @@ func TestOnlyAFenceReplacesStatefulPods(t *testing.T) {
 			t.Fatalf("after the fence: made %d, there %v", m.created["pods"], pods)
 		}
 	})
+}
+
+// Pods go with a host that a person gave up, and with no other, however long it is away.
+func TestPodsGoWithAHostThatWasGivenUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		happens func(m *mesh)
+		goes    bool
+	}{
+		"lost":                                  {func(m *mesh) { m.tell(func() { m.state["b"] = Failed }) }, false},
+		"evicted":                               {func(m *mesh) { m.tell(func() { m.state["b"], m.evicted["b"] = Failed, true }) }, true},
+		"lost, and its Node deleted":            {func(m *mesh) { m.tell(func() { m.state["b"] = Failed }); m.unregister("b") }, true},
+		"its Node deleted while it lives":       {func(m *mesh) { m.unregister("b") }, false},
+		"its Node deleted, which no server has": {func(m *mesh) { m.tell(func() { m.unknown["b"] = true }); m.unregister("b") }, true},
+		"evicted, in doubt":                     {func(m *mesh) { m.tell(func() { m.evicted["b"], m.held = true, "most servers are away" }) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMesh(t, "a", "b")
+				defer m.end()
+				m.tell(func() { delete(m.live, "b") })
+				m.start("a", podCollector)
+				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p", UID: "u"}, Spec: corev1.PodSpec{NodeName: "b"}}
+				if _, err := m.api.CoreV1().Pods("shop").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				c.happens(m)
+				time.Sleep(forsakenFor - 2*forsakenEvery)
+				settle()
+				if len(m.deleted["pods"]) != 0 {
+					t.Error("it went at once")
+				}
+				time.Sleep(4 * forsakenEvery)
+				settle()
+				if went := len(m.pods()) == 0; went != c.goes {
+					t.Errorf("gone: %t, deleted %v", went, m.deleted["pods"])
+				}
+			})
+		})
+	}
+}
+
+func (m *mesh) unregister(node string) {
+	if err := m.api.CoreV1().Nodes().Delete(context.Background(), node, metav1.DeleteOptions{}); err != nil {
+		m.t.Fatal(err)
+	}
 }

@@ -35,16 +35,18 @@ type mesh struct {
 	mesh    sync.Mutex // guards down to held
 	live    map[string]bool
 	state   map[string]HostState
-	unready bool   // Settled
-	held    string // Hold
-	slow    bool   // Slow
+	evicted map[string]bool
+	unknown map[string]bool // no server has ever had the name
+	unready bool            // Settled
+	held    string          // Hold
+	slow    bool            // Slow
 	changed map[string]chan struct{}
 	stop    map[string]func()
 	last    *Controllers
 }
 
 func newMesh(t *testing.T, nodes ...string) *mesh {
-	m := &mesh{t: t, live: map[string]bool{}, state: map[string]HostState{}, changed: map[string]chan struct{}{}, stop: map[string]func(){}}
+	m := &mesh{t: t, live: map[string]bool{}, state: map[string]HostState{}, evicted: map[string]bool{}, unknown: map[string]bool{}, changed: map[string]chan struct{}{}, stop: map[string]func(){}}
 	m.registry, m.api = newRegistry()
 	for _, n := range nodes {
 		m.live[n] = true
@@ -111,6 +113,11 @@ func (m *mesh) start(node string, names ...string) {
 			m.mesh.Lock()
 			defer m.mesh.Unlock()
 			return m.state[n]
+		},
+		Member: func(n string) (known, evicted bool) {
+			m.mesh.Lock()
+			defer m.mesh.Unlock()
+			return !m.unknown[n], m.evicted[n]
 		},
 		RootCA: []byte("pem"), Log: slog.New(slog.NewTextHandler(logTo(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", node),
 	})

@@ -23,6 +23,7 @@ import (
 	"k8s.io/kubernetes/pkg/controller/deployment"
 	"k8s.io/kubernetes/pkg/controller/disruption"
 	"k8s.io/kubernetes/pkg/controller/endpointslice"
+	"k8s.io/kubernetes/pkg/controller/endpointslicemirroring"
 	"k8s.io/kubernetes/pkg/controller/job"
 	"k8s.io/kubernetes/pkg/controller/namespace"
 	"k8s.io/kubernetes/pkg/controller/replicaset"
@@ -57,7 +58,7 @@ type controller struct {
 }
 
 // roster is the explicit list of what runs. Never here: nodelifecycle, tainteviction and podgc, which write absence down
-// as a fact; endpoints and endpointslicemirroring, which would make a derived kind a stored one.
+// as a fact; endpoints, which would store what each node derives.
 func roster() []controller {
 	return []controller{
 		{"deployment-controller", makeDeployment},
@@ -68,6 +69,7 @@ func roster() []controller {
 		{"cronjob-controller", makeCronJob},
 		{"ttl-after-finished-controller", makeTTL},
 		{"endpointslice-controller", makeEndpointSlice},
+		{"endpointslicemirroring-controller", makeMirroring},
 		{"namespace-controller", makeNamespace},
 		{"service-account-controller", makeServiceAccount},
 		{"root-ca-cert-publisher", makeRootCA},
@@ -135,6 +137,14 @@ func makeEndpointSlice(ctx context.Context, s *stage) (func(context.Context), er
 	const perSlice = 100
 	c := endpointslice.NewController(ctx, s.all.Core().V1().Pods(), s.all.Core().V1().Services(), s.all.Core().V1().Nodes(),
 		s.all.Discovery().V1().EndpointSlices(), perSlice, s.client, 0)
+	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
+}
+
+// makeMirroring turns what people wrote as Endpoints, the API of before, into slices.
+func makeMirroring(ctx context.Context, s *stage) (func(context.Context), error) {
+	const perSubset = 1000
+	c := endpointslicemirroring.NewController(ctx, s.all.Core().V1().Endpoints(), s.all.Discovery().V1().EndpointSlices(), s.all.Core().V1().Services(),
+		perSubset, s.client, 0)
 	return func(ctx context.Context) { c.Run(ctx, workers) }, nil
 }
 

@@ -100,7 +100,7 @@ func startWhole(t *testing.T) *whole {
 	})
 	w.client = person(t, server, "https://"+ln.Addr().String())
 	mine := func(string, string, string) bool { return true }
-	c, err := controllers.New(controllers.Config{Client: server.Loopback(), Mine: mine, Changed: w.changed, HostState: w.hostState,
+	c, err := controllers.New(controllers.Config{Client: server.Loopback(), Mine: mine, Changed: w.changed, HostState: w.hostState, Member: func(string) (known, evicted bool) { return true, false },
 		Settled: func() bool { return true }, Hold: func() (bool, string) { return false, "" }, Slow: func() bool { return false }, RootCA: cert, Log: log})
 	if err != nil {
 		t.Fatal(err)

@@ -38,6 +38,23 @@ func Explain(pod *corev1.Pod, home control.Home, e placement.Explanation) contro
 	return out
 }
 
+// Room puts into words what preemption would do for a pod.
+func Room(pod *corev1.Pod, r binder.Room) *control.Room {
+	out := &control.Room{Node: r.Host, Priority: r.Priority}
+	own, policy := int32(0), corev1.PreemptLowerPriority
+	if p := pod.Spec.Priority; p != nil {
+		own = *p
+	}
+	if p := pod.Spec.PreemptionPolicy; p != nil {
+		policy = *p
+	}
+	out.Enough = own >= r.Priority && policy != corev1.PreemptNever
+	for _, v := range r.Victims {
+		out.Leave = append(out.Leave, v.Namespace+"/"+v.Name)
+	}
+	return out
+}
+
 // waits says why nobody decides on a pod, although it may fit somewhere.
 func waits(pod *corev1.Pod, e placement.Explanation) string {
 	over := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
@@ -79,6 +96,9 @@ func remedies(in []placement.Remedy) (out []control.Remedy) {
 func change(c placement.Change) string {
 	switch c.Kind {
 	case placement.Ready:
+		if c.What == binder.Flapping {
+			return "wait until the node has stayed for some minutes"
+		}
 		return "the node becomes ready: " + strings.TrimPrefix(binder.Reason(c.What), "node(s) had ")
 	case placement.Uncordon:
 		return "uncordon the node"

@@ -43,13 +43,13 @@ func (w world) underived() string {
 	return ""
 }
 
-// ports gives every port of every service that has an address of its own.
+// ports gives every port of every service that is neither headless nor a mere name.
 func (w world) ports() (out []netmesh.ServicePort) {
 	for _, s := range w.services {
-		ips := addrs(s.Spec.ClusterIPs)
-		if len(ips) == 0 {
+		if s.Spec.ClusterIP == corev1.ClusterIPNone || s.Spec.Type == corev1.ServiceTypeExternalName {
 			continue
 		}
+		ips := addrs(s.Spec.ClusterIPs)
 		for _, p := range s.Spec.Ports {
 			proto, ok := protocol(p.Protocol)
 			if !ok {

@@ -23,6 +23,7 @@ import (
 	"github.com/orpheus-mesh/orpheus/ingress"
 	"github.com/orpheus-mesh/orpheus/netmesh"
 	"github.com/orpheus-mesh/orpheus/netmesh/dns"
+	"github.com/orpheus-mesh/orpheus/node/tenure"
 )
 
 // Sinks take whole pictures. They are called from one goroutine and must not block.
@@ -80,7 +81,9 @@ func New(client kubernetes.Interface, node string, sinks Sinks, log *slog.Logger
 }
 
 func stripManaged(obj any) (any, error) {
-	if m, ok := obj.(metav1.Object); ok {
+	if s, ok := obj.(*corev1.Service); ok {
+		tenure.Slim(s)
+	} else if m, ok := obj.(metav1.Object); ok {
 		m.SetManagedFields(nil)
 	}
 	return obj, nil
@@ -146,7 +149,7 @@ func (t *Translator) draw(force bool) error {
 	if err != nil {
 		return err
 	}
-	w := world{node: t.node, services: services, slices: bySlice(slices)}
+	w := world{node: t.node, services: tenure.Settled(services), slices: bySlice(slices)}
 	if missing := w.underived(); missing != "" && !t.drawn {
 		if !force {
 			return nil

@@ -71,3 +71,33 @@ func TestTheFirstPictureHasAllEndpoints(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOneServiceIsServedAtAnAddress: two have it, because two sides of a partition gave it out.
+func TestOneServiceIsServedAtAnAddress(t *testing.T) {
+	older, younger := selecting("older", nil), selecting("younger", nil)
+	younger.CreationTimestamp = metav1.Now()
+	younger.Spec.Ports[0].NodePort = 30001
+	var ports []netmesh.ServicePort
+	var names []dns.Service
+	tr, err := New(fake.NewClientset(), "me", Sinks{Services: func(p []netmesh.ServicePort) { ports = p }, Names: func(n []dns.Service) { names = n },
+		Routes: func([]ingress.Rule, []ingress.Certificate) {}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*corev1.Service{younger, older} {
+		if err := tr.informers[0].Core().V1().Services().Informer().GetStore().Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tr.draw(true); err != nil {
+		t.Fatal(err)
+	}
+	if len(ports) != 2 || len(ports[0].ClusterIPs) != 1 || len(ports[1].ClusterIPs) != 0 || ports[1].NodePort != 30001 {
+		t.Errorf("the data plane gets %+v", ports)
+	}
+	for _, n := range names {
+		if got := len(n.ClusterIPs); got != map[string]int{"older": 1, "younger": 0}[n.Name] {
+			t.Errorf("the name %s has %d addresses", n.Name, got)
+		}
+	}
+}

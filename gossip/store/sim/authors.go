@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"time"
 
@@ -79,7 +80,7 @@ func (a *authors) say(actor string, r store.Record, tail []byte, bad string) {
 // tell gives the frame to some nodes; the others hear of it from these, if it is any good.
 func (a *authors) tell(frame []byte, from, bad string) {
 	w := a.w
-	h := hash(frame)
+	h := sha256.Sum256(frame)
 	if bad != "" {
 		w.oracle.bad[h] = bad
 	}

@@ -156,7 +156,7 @@ func (w *world) crash(n *node) {
 func (w *world) wiped(n *node) {
 	n.disk = disk{}
 	n.forgetful, w.plan.forgot = true, true
-	w.oracle.lost(n, 0)
+	w.oracle.forgot(n, 0)
 }
 
 func (w *world) restore(n *node) {
@@ -168,7 +168,7 @@ func (w *world) restore(n *node) {
 	n.disk = *b.copy()
 	n.disk.backup, n.disk.backed = b, at
 	n.forgetful, w.plan.forgot = true, true
-	w.oracle.lost(n, at)
+	w.oracle.forgot(n, at)
 	w.after(w.between(100*time.Millisecond, 5*time.Second), n.start)
 }
 
@@ -177,7 +177,7 @@ func (w *world) replace(n *node) {
 	if n.up {
 		n.down()
 	}
-	n.disk, n.fresh, n.forgetful = disk{}, true, false
+	n.disk, n.fresh, n.forgetful = disk{}, true, true
 	w.oracle.lost(n, 0)
 	delete(w.byName, n.name)
 	n.name += "'"

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"hash/fnv"
 	"slices"
@@ -22,12 +21,14 @@ type node struct {
 	member    bool // not evicted
 	away      bool // switched off on purpose
 	lives     int  // boots; what was started in an earlier one is void
+	beats     int  // of its ticks and repairs, likewise
 	clock     clock
 	disk      disk
 	r         *store.Replica
 	fresh     bool // it joined and met nobody yet: it serves no clients
 	forgetful bool
 	watch     []*store.Subscription
+	rev       store.Revision // up to which the oracle has seen its view
 	pending   map[uint64]func(*store.Reply)
 	inbox     []func() // inputs while the disk is behind
 	talks     int      // reconciliations that it asked for and that go on
@@ -167,7 +168,7 @@ func (n *node) boot() {
 	n.disk.busy, n.disk.under = false, nil
 	n.r, n.up, n.pending, n.inbox, n.talks, n.served = r, true, map[uint64]func(*store.Reply){}, nil, 0, 0
 	n.seen, n.dead, n.heads, n.view = map[[32]byte]bool{}, map[string]bool{}, map[string]*store.Object{}, nil
-	n.watch = n.watch[:0]
+	n.watch, n.rev = n.watch[:0], r.Rev()
 	for _, kind := range []string{pods, things, claims} {
 		s, err := r.Subscribe(store.Selector{Kind: kind}, 0, true)
 		if err != nil {
@@ -179,14 +180,33 @@ func (n *node) boot() {
 		n.watch = append(n.watch, s)
 	}
 	w.tell("%s is up, %d records", n.name, r.Sizes().Records)
+	n.beat()
 	life := n.lives
-	w.every(func() time.Duration { return w.plan.tick }, func() bool { return n.lives == life && n.up }, func() { n.step(n.r.Tick()) })
-	w.every(func() time.Duration { return w.plan.repair*3/4 + w.between(0, w.plan.repair/2) }, func() bool { return n.lives == life && n.up }, func() { w.reconcile(n, w.other(n)) })
 	w.after(w.between(0, time.Second), func() {
 		if n.lives == life && n.up {
 			w.reconcile(n, w.other(n))
 		}
 	})
+}
+
+// beat begins the node's ticks and repairs, anew where the world's pace changed.
+func (n *node) beat() {
+	w := n.w
+	n.beats++
+	beats := n.beats
+	on := func() bool { return n.beats == beats && n.up }
+	w.every(func() time.Duration { return w.plan.tick }, on, func() { n.step(n.r.Tick()) })
+	w.every(func() time.Duration { return w.plan.repair*3/4 + w.between(0, w.plan.repair/2) }, on, func() { w.reconcile(n, w.other(n)) })
+}
+
+// pace says how often nodes tick and repair from now on.
+func (w *world) pace(tick, repair time.Duration) {
+	w.plan.tick, w.plan.repair = tick, repair
+	for _, n := range w.nodes {
+		if n.up {
+			n.beat()
+		}
+	}
 }
 
 // every does something again and again, for as long as it goes on.
@@ -201,11 +221,10 @@ func (w *world) every(wait func() time.Duration, on func() bool, do func()) {
 
 // down ends the node: what is not on its disk is gone.
 func (n *node) down() {
-	if n.r.Sizes().Pending > 0 {
-		n.w.plan.forgot = true // a home may have accepted what this node does not know of
-	}
+	n.w.oracle.crashed(n)
 	n.up = false
 	n.lives++
+	n.beats++
 	n.r, n.pending, n.inbox = nil, nil, nil
 	n.w.tell("%s is down", n.name)
 }
@@ -325,6 +344,18 @@ func (n *node) observe() {
 	if !n.up {
 		return
 	}
+	if rev := n.r.Rev(); rev != n.rev {
+		n.rev = rev
+		n.look()
+	}
+	z, l := n.r.Sizes(), n.w.plan.limits
+	if z.Early > l.Early || z.Held > l.Held || z.Waiting > l.Waiting {
+		n.w.fail("%s is over its bounds: %+v", n.name, z)
+	}
+}
+
+// look shows the oracle what changed since it looked last.
+func (n *node) look() {
 	done, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, s := range n.watch {
@@ -336,16 +367,4 @@ func (n *node) observe() {
 			n.w.oracle.shown(n.w, n, ev.Old, ev.New)
 		}
 	}
-	z, l := n.r.Sizes(), n.w.plan.limits
-	if z.Early > l.Early || z.Held > l.Held || z.Waiting > l.Waiting {
-		n.w.fail("%s is over its bounds: %+v", n.name, z)
-	}
-}
-
-func hash(frame []byte) (h [32]byte) {
-	f := fnv.New128a()
-	f.Write(frame)
-	f.Sum(h[:0])
-	binary.BigEndian.PutUint64(h[16:], uint64(len(frame)))
-	return h
 }

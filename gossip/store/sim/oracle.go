@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,6 +23,8 @@ type oracle struct {
 	dots       map[store.Dot][32]byte
 	graves     map[store.Dot]*op // who asked for a delete record
 	bad        map[[32]byte]string
+	found      []*op              // what came into somebody's lost-and-found
+	forgotten  map[store.Key]bool // objects of which a node forgot a write of its own: its later ones cover it (DESIGN.md)
 	ackedCount int
 }
 
@@ -41,13 +42,19 @@ type op struct {
 	sure     bool                // something of it is on a disk
 	doubtful bool                // the client was told no, and it may have come about
 	closed   bool                // the client was told
-	graveAt  map[store.Dot]int64 // the delete records that it made, and when
+	graves   map[store.Dot]basis // the delete records that it made
 	exempt   bool                // whoever held it lost its disk, or was evicted
 	holders  map[string]time.Duration
 }
 
+// basis is the person's edit that a record builds on, as a sibling shows it.
+type basis struct {
+	author string
+	time   int64
+}
+
 func newOracle() *oracle {
-	return &oracle{bodies: map[string]*op{}, deletes: map[string][]*op{}, dots: map[store.Dot][32]byte{}, graves: map[store.Dot]*op{}, bad: map[[32]byte]string{}}
+	return &oracle{bodies: map[string]*op{}, deletes: map[string][]*op{}, dots: map[store.Dot][32]byte{}, graves: map[store.Dot]*op{}, bad: map[[32]byte]string{}, forgotten: map[store.Key]bool{}}
 }
 
 // asked notes a write before it is made.
@@ -58,7 +65,7 @@ func (o *oracle) asked(n *node, w store.Write, spec int) *op {
 		o.add(x.answers, o.bodies[string(w.Base.Bodies[store.Intent])])
 		for _, s := range w.Base.Others {
 			if w.Human {
-				o.add(x.answers, o.sibling(w.Key, s))
+				o.addSibling(x.answers, w.Key, s)
 			}
 		}
 	}
@@ -82,18 +89,17 @@ func (o *oracle) add(to map[int]bool, x *op) {
 	}
 }
 
-// sibling finds the write behind a sibling: a put by its body, a delete by who asked for it and when.
-func (o *oracle) sibling(k store.Key, s store.Sibling) *op {
+// addSibling finds the writes behind a sibling: a put's by its body, a delete's by the person's edit that it builds on.
+func (o *oracle) addSibling(to map[int]bool, k store.Key, s store.Sibling) {
 	if !s.Delete {
-		return o.bodies[string(s.Body)]
+		o.add(to, o.bodies[string(s.Body)])
+		return
 	}
-	var found *op
-	for d, x := range o.graves { // at most one fits
-		if d.Actor == s.Author && x.w.Key == k && x.graveAt[d] == s.Time {
-			found = x
+	for d, x := range o.graves {
+		if x.w.Key == k && x.graves[d] == (basis{s.Author, s.Time}) {
+			o.add(to, x)
 		}
 	}
-	return found
 }
 
 func within(a, b map[int]bool) bool {
@@ -109,6 +115,11 @@ func within(a, b map[int]bool) bool {
 func (o *oracle) wrote(w *world, n *node, cs []store.Change) {
 	for _, c := range cs {
 		r := c.Record
+		if r != nil && c.Bucket == "lost" {
+			if x := o.bodies[string(r.Body)]; x != nil {
+				o.found = append(o.found, x)
+			}
+		}
 		if r == nil || c.Value == nil || c.Bucket != "records" {
 			continue
 		}
@@ -138,17 +149,17 @@ func (o *oracle) source(author string, r *store.Record) *op {
 		return x
 	}
 	uid := r.UID.String()
-	x := o.first(o.deletes[uid], func(d *op) bool { return d.author == author && d.graveAt == nil })
+	x := o.first(o.deletes[uid], func(d *op) bool { return d.author == author && d.graves == nil && d.w.Human == r.Human })
 	if x == nil { // the other life of a key, which a put or a delete of the shown one settles
 		x = o.first(o.ops, func(d *op) bool {
 			return d.author == author && d.w.Key == r.Key && d.w.Part == store.Intent && d.w.Human == r.Human
 		})
 	}
 	if x != nil {
-		if x.graveAt == nil {
-			x.graveAt = map[store.Dot]int64{}
+		if x.graves == nil {
+			x.graves = map[store.Dot]basis{}
 		}
-		x.graveAt[r.Dot] = r.Stamp.Milliseconds()
+		x.graves[r.Dot] = basis{r.Basis.Dot.Actor, r.Basis.Stamp.Milliseconds()}
 		o.graves[r.Dot] = x
 		if x.uid != uid {
 			o.deletes[uid] = append(o.deletes[uid], x)
@@ -157,17 +168,22 @@ func (o *oracle) source(author string, r *store.Record) *op {
 	return x
 }
 
-// first finds a write that is under way, or else one that was when its node went down.
+// first finds a write that is under way, or else one that was when its node went down, or else the latest that was refused and
+// may have come about.
 func (o *oracle) first(ops []*op, fits func(*op) bool) *op {
 	for _, likely := range []func(*op) bool{
 		func(d *op) bool { return !d.closed && d.life == d.n.lives },
 		func(d *op) bool { return !d.closed },
-		func(d *op) bool { return d.doubtful },
 	} {
 		for _, d := range ops {
 			if likely(d) && fits(d) {
 				return d
 			}
+		}
+	}
+	for _, d := range slices.Backward(ops) {
+		if d.doubtful && fits(d) {
+			return d
 		}
 	}
 	return nil
@@ -184,14 +200,37 @@ func (o *oracle) accepted(home *node, frame []byte) {
 
 // met notes that to holds what from held when they began.
 func (o *oracle) met(w *world, from, to *node, began time.Duration) {
+	enough := min(4, len(w.nodes))
+	late := w.clock().Add(time.Minute)
 	for _, x := range o.ops {
-		early := x.stamp.Time().After(w.clock().Add(time.Minute)) // held back in memory, now or once the clocks are right
-		if at, ok := x.holders[from.name]; ok && at < began && len(x.holders) < 4 && !early {
+		if len(x.holders) == 0 || len(x.holders) >= enough || x.stamp.Time().After(late) { // held back in memory, now or once the clocks are right
+			continue
+		}
+		if at, ok := x.holders[from.name]; ok && at < began {
 			if _, has := x.holders[to.name]; !has {
 				x.holders[to.name] = w.now
 			}
 		}
 	}
+}
+
+// crashed notes that a node forgets what it was asking homes for: they may have accepted it.
+func (o *oracle) crashed(n *node) {
+	for _, x := range o.ops {
+		if x.author == n.name && x.life == n.lives && !x.closed {
+			o.forgotten[x.w.Key] = true
+		}
+	}
+}
+
+// forgot notes that a node keeps its name and no longer has what came to it after the given time.
+func (o *oracle) forgot(n *node, since time.Duration) {
+	for _, x := range o.ops {
+		if at, ok := x.holders[n.name]; x.author == n.name && (!ok || at >= since) {
+			o.forgotten[x.w.Key] = true
+		}
+	}
+	o.lost(n, since)
 }
 
 // lost notes that a node's disk no longer has what came to it after the given time.
@@ -217,11 +256,23 @@ func (o *oracle) replied(w *world, x *op, r *store.Reply) {
 	x.acked = true
 	o.ackedCount++
 	w.tell("%s is told: w%d done: %s", x.n.name, x.id, describe(r.Object))
-	if classOf(x.w.Kind) == store.Durable && x.w.Part == store.Intent && !x.sure && !o.ended(x) {
+	if classOf(x.w.Key) == store.Durable && x.w.Part == store.Intent && !x.sure && !o.ended(x) {
 		w.fail("w%d was acknowledged by %s and is on no disk:\n%s", x.id, x.n.name, strings.Join(x.n.r.Dump(), "\n"))
 	}
 	if x.w.Base == nil {
 		x.uid = r.Object.UID
+	}
+	o.sticks(w, x, r.Object)
+}
+
+// sticks: what a write said once and for all is in what it is answered with.
+func (o *oracle) sticks(w *world, x *op, now *store.Object) {
+	if x.w.Op == store.Delete || x.w.Part != store.Intent || now.UID != x.uid || w.plan.leapt || o.forgotten[x.w.Key] {
+		return
+	}
+	lost := slices.ContainsFunc(x.w.Head.Removed, func(f string) bool { return !slices.Contains(now.Head.Removed, f) })
+	if lost || x.w.Head.DeletionTime != 0 && (now.Head.DeletionTime == 0 || now.Head.DeletionTime > x.w.Head.DeletionTime) {
+		w.fail("w%d was acknowledged by %s, and its head is lost: %+v, then %+v", x.id, x.n.name, x.w.Head, now.Head)
 	}
 }
 
@@ -258,16 +309,16 @@ func (o *oracle) shown(w *world, n *node, old, now *store.Object) {
 	a, b := was.Head, now.Head
 	switch {
 	case w.plan.leapt: // what was written in another year is written anew
+	case o.forgotten[now.Key]: // what was forgotten no longer sticks nor counts
 	case a.DeletionTime != 0 && (b.DeletionTime == 0 || b.DeletionTime > a.DeletionTime):
 		w.fail("%s: the deletion of %s moved from %d to %d", n.name, now.Key, a.DeletionTime, b.DeletionTime)
 	case slices.ContainsFunc(a.Removed, func(f string) bool { return !slices.Contains(b.Removed, f) }):
 		w.fail("%s: a removed finalizer of %s came back: %v, then %v", n.name, now.Key, a.Removed, b.Removed)
-	case w.plan.forgot: // an actor that forgot how far it counted counts anew
 	case b.Generation < a.Generation:
 		w.fail("%s: the generation of %s fell: %s, then %s\n%s", n.name, now.Key, describe(was), describe(now), strings.Join(n.r.Dump(), "\n"))
 	}
 	x, y := o.bodies[string(was.Bodies[store.Intent])], o.bodies[string(now.Bodies[store.Intent])]
-	if x != nil && y != nil && x.spec != y.spec && b.Generation == a.Generation && !w.plan.forgot && len(was.Others)+len(now.Others) == 0 {
+	if x != nil && y != nil && x.spec != y.spec && b.Generation == a.Generation && !w.plan.leapt && !o.forgotten[now.Key] && len(was.Others)+len(now.Others) == 0 {
 		w.fail("%s: what %s asks for changed and its generation did not: %s, then %s", n.name, now.Key, describe(was), describe(now))
 	}
 }
@@ -294,7 +345,7 @@ func (o *oracle) answered(x *store.Object) map[int]bool {
 	o.add(out, o.bodies[string(x.Bodies[store.Intent])])
 	for _, s := range x.Others {
 		if !s.Delete {
-			o.add(out, o.sibling(x.Key, s))
+			o.addSibling(out, x.Key, s)
 		}
 	}
 	return out
@@ -303,21 +354,27 @@ func (o *oracle) answered(x *store.Object) map[int]bool {
 // published: nothing leaves a node that is not on its disk.
 func (o *oracle) published(w *world, n *node, frame []byte) {
 	for _, r := range store.Unframe(frame) {
-		if classOf(r.Kind) == store.Durable && !n.ever[r.Hash()] {
+		if classOf(r.Key) == store.Durable && !n.ever[r.Hash()] {
 			w.fail("%s publishes %v, which is not on its disk", n.name, r.Dot)
 		}
 	}
 }
 
-func (o *oracle) refused(w *world, n *node, from string, frame []byte) {
-	if o.bad[hash(frame)] == "" {
+func (o *oracle) refused(w *world, n *node, from string, h [32]byte) {
+	if o.bad[h] == "" {
 		w.fail("%s refuses an honest frame of %s", n.name, from)
 	}
 }
 
-func (o *oracle) relayed(w *world, n *node, from string, frame []byte) {
-	if why := o.bad[hash(frame)]; why != "" {
+func (o *oracle) relayed(w *world, n *node, from string, h [32]byte) {
+	if why := o.bad[h]; why != "" {
 		w.fail("%s takes poison of %s: %s", n.name, from, why)
+	}
+}
+
+func (o *oracle) unjudged(w *world, home, n *node, err error) {
+	if !errors.Is(err, store.ErrReadOnly) {
+		w.fail("%s refuses an honest proposal of %s: %v", home.name, n.name, err)
 	}
 }
 
@@ -336,7 +393,7 @@ func (o *oracle) settled(w *world) {
 		}
 	}
 	for _, x := range o.ops {
-		if !x.acked || x.exempt || x.w.Part != store.Intent || classOf(x.w.Kind) != store.Durable {
+		if !x.acked || x.exempt || x.w.Part != store.Intent || classOf(x.w.Key) != store.Durable {
 			continue
 		}
 		if x.w.Op == store.Delete && x.w.Kind != claims { // who releases a newer claim leaves the older one
@@ -345,7 +402,7 @@ func (o *oracle) settled(w *world) {
 			}
 			continue
 		}
-		if x.w.Human && x.w.Op == store.Put && !o.kept(x, shown, alive) && !(w.plan.forgot && w.found(x)) {
+		if x.w.Human && x.w.Op == store.Put && !o.kept(x, shown, alive) && !(w.plan.forgot && o.setAside(x)) {
 			w.fail("the acknowledged edit w%d of %s %.8s is lost (was on %v)", x.id, x.w.Key, x.uid, x.holders)
 		}
 	}
@@ -358,31 +415,24 @@ func (o *oracle) kept(x *op, shown []*store.Object, alive map[string]*store.Obje
 		}
 		all := o.answered(s)
 		for _, sib := range s.Others {
-			o.add(all, o.sibling(s.Key, sib))
+			o.addSibling(all, s.Key, sib)
 		}
 		if all[x.id] {
 			return true
 		}
 	}
 	for _, d := range o.ops {
-		if d.w.Key == x.w.Key && d.answers[x.id] && d.sure && (d.w.Op == store.Delete || len(d.graveAt) > 0) {
+		if d.w.Key == x.w.Key && d.answers[x.id] && (d.sure && (d.w.Op == store.Delete || len(d.graves) > 0) || d.acked && o.ended(d)) {
 			return true
 		}
 	}
 	return false
 }
 
-// found: the edit is in somebody's lost-and-found, where edits go that were made on an object which everybody else had
-// forgotten, on a node out of an old backup or an evicted one.
-func (w *world) found(x *op) bool {
-	for _, n := range w.nodes {
-		for _, v := range n.disk.data["lost"] {
-			if bytes.Contains(v, x.w.Body) {
-				return true
-			}
-		}
-	}
-	return false
+// setAside: an edit of an object that everybody else had purged, on a node out of an old backup, goes to lost-and-found, and so
+// does what was written on top of it.
+func (o *oracle) setAside(x *op) bool {
+	return slices.ContainsFunc(o.found, func(f *op) bool { return f.answers[x.id] })
 }
 
 // equal checks that two nodes show the same.

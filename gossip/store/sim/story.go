@@ -68,10 +68,9 @@ func (w *world) absence() {
 	w.tell("%s pass, without %v", span, names(away))
 	tick, repair := w.plan.tick, w.plan.repair
 	end := w.now + span
-	w.plan.tick, w.plan.repair = pace, pace
+	w.pace(pace, pace)
 	w.every(func() time.Duration { return span / 20 }, func() bool { return w.now < end }, w.client)
 	w.until(end, nil)
-	w.plan.tick, w.plan.repair = tick, repair
 	w.links.clear()
 	for _, n := range away {
 		evicted := !n.member
@@ -79,13 +78,19 @@ func (w *world) absence() {
 		if evicted { // nobody lets the old identity in again
 			w.replace(n)
 		}
-		n.set(w.between(-2*time.Second, 2*time.Second))
 		n.start()
 	}
 	for _, n := range w.nodes {
+		if n.time().Sub(w.clock()) > 30*time.Second { // drifted, and with it the stamps
+			w.plan.jumped = true
+		}
 		n.set(w.between(-2*time.Second, 2*time.Second))
 	}
-	w.until(w.now+pace, nil) // until the rare ticks are over
+	if w.chance(2) { // time to purge, before the next chaos
+		w.pace(4*time.Minute, 4*time.Minute)
+		w.until(w.now+2*time.Hour, nil)
+	}
+	w.pace(tick, repair)
 }
 
 func names(ns []*node) (out []string) {
@@ -111,10 +116,9 @@ func (w *world) quiet() {
 	w.tell("quiet")
 	if w.plan.jumped {
 		tick, repair := w.plan.tick, w.plan.repair
-		w.plan.tick, w.plan.repair = 2*time.Minute, 2*time.Minute
+		w.pace(2*time.Minute, 2*time.Minute)
 		w.until(w.now+66*time.Minute, nil)
-		w.plan.tick, w.plan.repair = tick, repair
-		w.until(w.now+2*time.Minute, nil)
+		w.pace(tick, repair)
 	}
 	began := w.now
 	if !w.until(w.now+60*time.Second, w.same) {

@@ -23,6 +23,7 @@ type end struct {
 	in   [][]byte
 	busy bool // waits for a reply
 	done bool
+	wise bool          // it knew what the mesh had forgotten when it began to speak
 	last time.Duration // when the last frame of this end arrives
 }
 
@@ -35,11 +36,13 @@ func (w *world) reconcile(a, b *node) {
 	t := &talk{w: w, began: w.now}
 	a.talks++
 	b.served++
-	t.ends[0] = &end{t: t, n: a, life: a.lives, s: a.r.Session(true)}
-	t.ends[1] = &end{t: t, n: b, life: b.lives, s: b.r.Session(false)}
+	t.ends[0] = &end{t: t, n: a, life: a.lives, wise: a.wise(), s: a.r.Session(true)}
+	t.ends[1] = &end{t: t, n: b, life: b.lives, wise: b.wise(), s: b.r.Session(false)}
 	w.after(60*time.Second, t.abort)
 	t.ends[0].speak(t.ends[1])
 }
+
+func (n *node) wise() bool { return !n.fresh && !n.forgetful }
 
 func (t *talk) alive() bool {
 	for i, e := range t.ends {
@@ -97,8 +100,8 @@ func (e *end) finish(to *end) {
 	if in, ok := e.s.Conclude(); ok {
 		e.n.step(in)
 	}
-	if o := to.n; !o.fresh && !o.forgetful {
-		e.n.fresh, e.n.forgetful = false, false
+	if to.wise {
+		e.n.fresh, e.n.forgetful = false, false // the disk says by itself whether there is more to learn
 	}
 	e.t.w.oracle.met(e.t.w, to.n, e.n, e.t.began)
 	if to.done {
@@ -123,13 +126,11 @@ func (e *end) listen(from *end) {
 			e.busy = true
 			e.n.ask(id, in, func(r *store.Reply) {
 				e.busy = false
-				if r.Err != nil {
+				if r.Err != nil || !e.t.alive() {
 					e.t.abort()
 					return
 				}
-				if e.t.alive() {
-					e.listen(from)
-				}
+				e.listen(from)
 			})
 			continue
 		}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"time"
@@ -45,7 +46,7 @@ func (w *world) lost(from, to int) bool {
 func (n *node) publish(frame []byte) {
 	w := n.w
 	w.oracle.published(w, n, frame)
-	h := hash(frame)
+	h := sha256.Sum256(frame)
 	n.seen[h] = true
 	for _, to := range n.peers() {
 		w.gossip(n.name, n.i, to, frame, h)
@@ -86,10 +87,10 @@ func (n *node) hear(from string, frame []byte, h [32]byte) {
 	in, ok, behind, err := n.r.Arrived(from, frame)
 	if err != nil {
 		w.tell("%s refuses a frame of %s: %v", n.name, from, err)
-		w.oracle.refused(w, n, from, frame)
+		w.oracle.refused(w, n, from, h)
 		return
 	}
-	w.oracle.relayed(w, n, from, frame)
+	w.oracle.relayed(w, n, from, h)
 	if behind {
 		if p := w.byName[from]; p != nil {
 			w.reconcile(n, p)
@@ -123,7 +124,7 @@ var errReach = errors.New("out of reach")
 
 // propose carries a question to a home and its answer back; 2 s later its author goes on alone.
 func (n *node) propose(q *store.Question) {
-	w, life := n.w, n.lives
+	w, life, from := n.w, n.lives, n.name
 	answered := false
 	answer := func(reply []byte, err error) {
 		if answered || n.lives != life || !n.up {
@@ -146,7 +147,7 @@ func (n *node) propose(q *store.Question) {
 			return
 		}
 		id := w.id()
-		in, err := home.r.Proposal(id, n.name, q.Frame)
+		in, err := home.r.Proposal(id, from, q.Frame)
 		back := func(reply []byte, err error) {
 			if !w.lost(home.i, n.i) {
 				w.after(w.delay(), func() { answer(reply, err) })
@@ -154,6 +155,7 @@ func (n *node) propose(q *store.Question) {
 		}
 		if err != nil {
 			w.tell("%s does not judge for %s: %v", home.name, n.name, err)
+			w.oracle.unjudged(w, home, n, err)
 			back(nil, err)
 			return
 		}

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -94,25 +93,50 @@ type happening struct {
 	do  func()
 }
 
+func (h *happening) before(o *happening) bool {
+	return h.at < o.at || h.at == o.at && h.seq < o.seq
+}
+
+// queue is a heap with the next happening at its root. (container/heap would box every one of them.)
 type queue []happening
 
-func (q queue) Len() int { return len(q) }
-func (q queue) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
+func (q *queue) push(h happening) {
+	*q = append(*q, h)
+	s := *q
+	i := len(s) - 1
+	for i > 0 && h.before(&s[(i-1)/2]) {
+		s[i] = s[(i-1)/2]
+		i = (i - 1) / 2
+	}
+	s[i] = h
 }
-func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *queue) Push(x any)   { *q = append(*q, x.(happening)) }
-func (q *queue) Pop() any {
-	old := *q
-	x := old[len(old)-1]
-	old[len(old)-1] = happening{}
-	*q = old[:len(old)-1]
-	return x
+
+func (q *queue) pop() happening {
+	s := *q
+	next, h := s[0], s[len(s)-1]
+	s[len(s)-1] = happening{}
+	s = s[:len(s)-1]
+	*q = s
+	i := 0
+	for c := 1; c < len(s); c = 2*i + 1 {
+		if c+1 < len(s) && s[c+1].before(&s[c]) {
+			c++
+		}
+		if !s[c].before(&h) {
+			break
+		}
+		s[i] = s[c]
+		i = c
+	}
+	if len(s) > 0 {
+		s[i] = h
+	}
+	return next
 }
 
 func (w *world) after(d time.Duration, do func()) {
 	w.seq++
-	heap.Push(&w.queue, happening{w.now + d, w.seq, do})
+	w.queue.push(happening{w.now + d, w.seq, do})
 }
 
 // until plays what is due up to then, or until ok.
@@ -121,7 +145,7 @@ func (w *world) until(t time.Duration, ok func() bool) bool {
 		if ok != nil && ok() {
 			return true
 		}
-		h := heap.Pop(&w.queue).(happening)
+		h := w.queue.pop()
 		w.now = h.at
 		w.steps++
 		h.do()
@@ -188,8 +212,8 @@ const (
 	events = "core/events"
 )
 
-func classOf(kind string) store.Class {
-	if kind == events {
+func classOf(k store.Key) store.Class {
+	if k.Kind == events {
 		return store.Ephemeral
 	}
 	return store.Durable

@@ -17,6 +17,8 @@ type change struct {
 	intent []byte
 	head   store.Head
 	status []byte
+	was    []byte // the status before
+	host   string // the node that the status is of, where it is one's
 }
 
 func (c change) empty() bool { return c.intent == nil && c.status == nil }
@@ -49,7 +51,7 @@ func (k *Kind) compare(d *decoded, written runtime.Object, human bool) (change, 
 		c.intent = now.intent
 	}
 	if !bytes.Equal(old.status, now.status) {
-		c.status = now.status
+		c.status, c.was, c.host = now.status, old.status, hostOf(d)
 	}
 	if c.intent != nil && d.stored.Bodies[k.part] == nil {
 		c.status = nil

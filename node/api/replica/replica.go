@@ -20,6 +20,7 @@ type Config struct {
 	Store      Store
 	Lens       Lens
 	Seals      map[string]Seal // by kind
+	Hosts      Hosts           // of pods; see there
 	CacheBytes int             // bound of the cache of decoded objects, in bytes of their encoded form; 0: 16 MiB
 	Log        *slog.Logger
 }

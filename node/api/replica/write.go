@@ -172,7 +172,7 @@ func (k *Kind) apply(ctx context.Context, base *store.Object, c change, human bo
 			return o, err
 		}
 	}
-	n, err := k.writeStatus(ctx, o, c.status)
+	n, err := k.putStatus(ctx, o, c)
 	if c.intent != nil && lostRace(err) {
 		return o, nil
 	}

@@ -44,16 +44,16 @@ func run(seeds uint64, only string, patience time.Duration) error {
 		at, what, err := m.hunt(filepath.Join(dir, strconv.Itoa(i)), seeds, patience)
 		if err != nil {
 			missed = append(missed, m.name)
-			fmt.Printf("%-46s cannot be planted: %v\n", m.name, err)
+			fmt.Printf("%-50s no verdict: %v\n", m.name, err)
 			continue
 		}
 		if at == 0 {
 			missed = append(missed, m.name)
-			fmt.Printf("%-46s NOT FOUND\n", m.name)
+			fmt.Printf("%-50s NOT FOUND\n", m.name)
 			continue
 		}
 		found++
-		fmt.Printf("%-46s %6d   %s\n", m.name, at, what)
+		fmt.Printf("%-50s %6d   %s\n", m.name, at, what)
 	}
 	fmt.Printf("%d of %d found\n", found, found+len(missed))
 	if found*100 < 95*(found+len(missed)) {
@@ -74,7 +74,7 @@ func (m mutant) hunt(dir string, seeds uint64, patience time.Duration) (uint64, 
 	defer cancel()
 	out, err := exec.CommandContext(ctx, bin, "-first", "-count", strconv.FormatUint(seeds, 10)).CombinedOutput()
 	if ctx.Err() != nil {
-		return 1, "it hangs, or takes longer than " + patience.String(), nil
+		return 0, "", fmt.Errorf("not found within %s", patience)
 	}
 	hit := faulty.FindSubmatch(out)
 	if hit == nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ func main() {
 	first := flag.Bool("first", false, "stop at the first broken promise")
 	state := flag.String("state", "", "file that remembers how far a run came, so that the next one goes on there")
 	flag.Parse()
+	debug.SetGCPercent(800) // a history is small and soon over
 	var err error
 	if *seed >= 0 {
 		err = one(uint64(*seed), *trace)
