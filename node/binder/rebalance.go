@@ -146,10 +146,10 @@ func (b *Binder) quiet(ctx context.Context, client kubernetes.Interface, r reloc
 		return err
 	}
 	if s := d.Status; s.ObservedGeneration < d.Generation || s.UpdatedReplicas != *d.Spec.Replicas || s.AvailableReplicas != *d.Spec.Replicas || s.Replicas != *d.Spec.Replicas {
-		return fmt.Errorf("Deployment %s is being rolled out or scaled", ref.Name)
+		return fmt.Errorf("the Deployment %s is being rolled out or scaled", ref.Name)
 	}
 	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
-		return fmt.Errorf("Deployment %s has the strategy Recreate: no two of its pods may be alive", ref.Name)
+		return fmt.Errorf("the Deployment %s has the strategy Recreate: no two of its pods may be alive", ref.Name)
 	}
 	return nil
 }
