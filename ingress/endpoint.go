@@ -96,6 +96,7 @@ func (e *endpoint) healthy(now int64) bool {
 type pool struct {
 	name      string
 	endpoints []*endpoint
+	missing   string    // of Backend
 	emptied   time.Time // when it lost its last endpoint; zero: it has some, or never had
 }
 

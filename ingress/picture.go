@@ -31,7 +31,7 @@ func paint(t *Table, old *picture, now time.Time, fresh func(netip.AddrPort) *en
 	has := map[netip.AddrPort]*endpoint{}
 	p = &picture{table: t, replaced: make(chan struct{})}
 	for _, b := range t.backends {
-		pl := &pool{name: b.Name}
+		pl := &pool{name: b.Name, missing: b.Missing}
 		for _, addr := range b.Endpoints {
 			e := has[addr]
 			if e == nil {

@@ -121,7 +121,7 @@ func (f *flight) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errNoEndpoint):
 		f.counts.noEndpoint.Add(1)
 		rec.Header().Set("Retry-After", "1")
-		page(rec, http.StatusServiceUnavailable, about+": the service has no ready endpoints")
+		page(rec, http.StatusServiceUnavailable, about+": "+or(f.pool.missing, "the service has no ready endpoints"))
 	case timedOut(err):
 		f.counts.timedOut.Add(1)
 		page(rec, http.StatusGatewayTimeout, about+": no answer in time")
