@@ -46,7 +46,7 @@ func newEndpoint(addr netip.AddrPort, c *Config) *endpoint {
 			if err != nil {
 				return nil, &errConnect{fmt.Errorf("connect to %s: %w", target, err)}
 			}
-			return c, nil
+			return newEndpointConn(c), nil
 		},
 		MaxIdleConnsPerHost:    idleConnections,
 		IdleConnTimeout:        50 * time.Second, // below the 60 s after which many servers close
