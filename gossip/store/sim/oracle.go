@@ -422,7 +422,7 @@ func (o *oracle) kept(x *op, shown []*store.Object, alive map[string]*store.Obje
 		}
 	}
 	for _, d := range o.ops {
-		if d.w.Key == x.w.Key && d.answers[x.id] && (d.sure && (d.w.Op == store.Delete || len(d.graves) > 0) || d.acked && o.ended(d)) {
+		if d.w.Key == x.w.Key && d.answers[x.id] && (d.sure && (d.w.Op == store.Delete || len(d.graves) > 0) || (d.acked || !d.closed) && o.ended(d)) {
 			return true
 		}
 	}
