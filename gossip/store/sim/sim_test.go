@@ -85,6 +85,9 @@ var regressions = map[uint64]string{
 	464:   "a node out of its backup for the second time used the dots of its first return",
 	1043:  "records dated next year kept a node from forgetting what everybody had forgotten",
 	10601: "(the oracle) a delete that a crash left unanswered had ended the object, and the record was taken for a refused one's",
+	25244: "(the oracle) so had one whose home answered too late",
+	31125: "(the oracle) a creation in doubt is forgotten in a crash, and the next one covers it (DESIGN.md)",
+	48749: "(the oracle) so is a machine's write",
 }
 
 func TestRegressions(t *testing.T) {
