@@ -135,3 +135,24 @@ func TestNewcomersDrawPods(t *testing.T) {
 		}
 	}
 }
+
+// Where every host is a candidate of every pod, load alone has chosen their hosts: the newcomer then draws its exact share,
+// however near it is to whom.
+func TestNewcomerAmongFewDrawsItsExactShare(t *testing.T) {
+	for hosts := 2; hosts < 8; hosts++ {
+		for seed := range 20 {
+			v := View{Hosts: hostsOf(hosts, 16000, 64), Pods: podsOf(hosts*(hosts+1), fmt.Sprint("web-", seed), func(p *Pod) { p.Requests = Resources{CPU: 250, Memory: 1 << 30} })}
+			s := NewState(Options{Rebalance: Gentle})
+			s.Apply(Delta{Hosts: v.Hosts, Pods: v.Pods})
+			h := hostsOf(hosts+1, 16000, 64)[hosts]
+			h.Joined = true
+			moved := 0
+			for p := s.Apply(Delta{Hosts: []Host{h}}); len(p.Moves) > 0 && moved <= hosts; p = s.Apply(Delta{}) {
+				moved += len(p.Moves)
+			}
+			if has := len(s.on(h.ID)); has != hosts || moved != hosts {
+				t.Errorf("%d hosts with %d pods each, seed %d: the newcomer has %d after %d moves", hosts, hosts+1, seed, has, moved)
+			}
+		}
+	}
+}

@@ -6,8 +6,9 @@ import (
 )
 
 // rebalance moves pods that run to hosts that joined: only pods to which the newcomer is nearer by rendezvous than the
-// host that they have, only while it is emptier than that host and than the mean, within the budget of the Plan and every
-// disruption budget. So a newcomer ends with the share that it would have had from the start, and no pod moves elsewhere.
+// host that they have, or whose candidates all hosts are that they may choose; only while it is emptier than that host and
+// than the mean, within the budget of the Plan and every disruption budget. So a newcomer ends with the share that it would
+// have had from the start, and no pod moves elsewhere.
 func (w *world) rebalance(plan *Plan) {
 	if w.opts.Rebalance == Off {
 		return
@@ -49,7 +50,7 @@ func (w *world) draw(h int32, budget, mean int64, plan *Plan) {
 		if r.host < 0 || r.host == h || r.bound >= 0 || r.leaving || r.doomed || w.view[r.host].Joined {
 			continue
 		}
-		if d := w.distance(r, h); d < w.distance(r, r.host) {
+		if d := w.distance(r, h); d < w.distance(r, r.host) || len(r.spec.static.hosts) <= w.want {
 			found = append(found, candidate{host: int32(i), distance: d})
 		}
 	}
