@@ -85,6 +85,14 @@ var regressions = map[uint64]string{
 	464:   "a node out of its backup for the second time used the dots of its first return",
 	1043:  "records dated next year kept a node from forgetting what everybody had forgotten",
 	10601: "(the oracle) a delete that a crash left unanswered had ended the object, and the record was taken for a refused one's",
+	18047: "an edit dated an hour ahead was written anew twice, the second time out of a backup, and was back after its delete",
+	23761: "so was one dated next year",
+	25244: "(the oracle) so had one whose home answered too late",
+	31125: "(the oracle) a creation in doubt is forgotten in a crash, and the next one covers it (DESIGN.md)",
+	32154: "a node that had been a year ahead let go of another's record, an hour ahead, whose author then lost its disk",
+	34030: "so it forgot its own edits that were under such a record, and gave their object's UID to a new one",
+	44082: "an edit written anew was another one to those who had answered for the first",
+	48749: "(the oracle) so is a machine's write",
 }
 
 func TestRegressions(t *testing.T) {
