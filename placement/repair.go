@@ -22,6 +22,9 @@ func (w *world) repair(i int32, plan *Plan) bool {
 	w.repairs--
 	best, least := int32(-1), w.opts.Moves-w.moves+1
 	for _, h := range w.nearlyFit(i) {
+		if best >= 0 && w.lastLast(best, h) < 0 {
+			break
+		}
 		stamp, relief := w.stamp, w.relief
 		moved, running, ok := w.clear(i, h, least-1)
 		for _, m := range slices.Backward(moved) {
@@ -51,7 +54,7 @@ type moved struct {
 	others        []string
 }
 
-// nearlyFit lists hosts that lack nothing but resources, those that lack least first.
+// nearlyFit lists hosts that lack nothing but resources, those that lack least first, the last resorts last.
 func (w *world) nearlyFit(i int32) []int32 {
 	type near struct {
 		host    int32
@@ -69,7 +72,7 @@ func (w *world) nearlyFit(i int32) []int32 {
 		all = append(all, near{h, missing})
 	}
 	slices.SortFunc(all, func(a, b near) int {
-		return cmp.Or(cmp.Compare(a.missing, b.missing), cmp.Compare(w.id[a.host], w.id[b.host]))
+		return cmp.Or(w.lastLast(a.host, b.host), cmp.Compare(a.missing, b.missing), cmp.Compare(w.id[a.host], w.id[b.host]))
 	})
 	var out []int32
 	for _, x := range all[:min(len(all), repairHosts)] {
