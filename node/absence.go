@@ -69,7 +69,7 @@ func (s *server) tellAbsence(server, reason, message string) {
 	s.recorder.Event(&corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: server, UID: types.UID(server)}, kind, reason, message)
 }
 
-// unsteady are the servers that get no new pods for a while, and those that are given up later than others.
+// unsteady are the servers that are a last resort for a while, and those that are given up later than others.
 func (s *server) unsteady() (out []control.Problem) {
 	flapping := s.absence.Flapping()
 	for _, name := range slices.Sorted(maps.Keys(flapping)) {
@@ -86,5 +86,5 @@ func (s *server) unsteady() (out []control.Problem) {
 }
 
 func flaps(until time.Time) string {
-	return "it was lost and came back too often lately, so it gets no new pods until " + until.Format(time.TimeOnly)
+	return "it was lost and came back too often lately, so until " + until.Format(time.TimeOnly) + " it gets new pods only where nothing else can take them"
 }
