@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/orpheus-mesh/orpheus/gossip/store"
@@ -93,7 +92,7 @@ func Restore(ctx context.Context, cfg Config, snap *store.SnapshotReader) (recor
 	if err != nil {
 		return 0, err
 	}
-	if err := leftovers(cfg.storeDir()); err != nil {
+	if err := leftovers(cfg.storeFile()); err != nil {
 		return 0, fmt.Errorf("restore: %w", err)
 	}
 	if records, err = store.Import(ctx, cfg.storeDir(), snap, verify); err != nil {
@@ -104,8 +103,8 @@ func Restore(ctx context.Context, cfg Config, snap *store.SnapshotReader) (recor
 
 // leftovers removes the store of a restore that broke off between the records and the keys. Nothing else can be there: this
 // directory belongs to no mesh.
-func leftovers(dir string) error {
-	err := os.Remove(filepath.Join(dir, "store.db"))
+func leftovers(file string) error {
+	err := os.Remove(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

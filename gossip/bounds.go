@@ -56,6 +56,7 @@ const (
 	headStart        = 300 * time.Millisecond // of QUIC before TCP
 	reconcileTimeout = 10 * time.Minute       // a whole store over a slow link; a frame that does not move for 60 s ends it
 	readyWithin      = 2 * time.Second
+	learnWithin      = 30 * time.Second // likewise, of who has forgotten, or never knew, what the mesh holds
 	// settleSpan bounds how long a regained member that does not reconcile keeps us from destructive decisions.
 	settleSpan = 30 * time.Second
 	// calmSpan passes after the last member was regained, even if all are reconciled: the two ends of a healed link notice

@@ -59,6 +59,8 @@ func (c Config) storeDir() string {
 	return c.path("store")
 }
 
+func (c Config) storeFile() string { return filepath.Join(c.storeDir(), "store.db") }
+
 func (c Config) path(name string) string { return filepath.Join(c.Dir, name) }
 
 // advertised is the address and port that peers dial.

@@ -10,8 +10,14 @@ import (
 )
 
 func TestAnEvictedMemberIsRefusedByAll(t *testing.T) {
-	all := cluster(t, 3)
+	first := found1(t, "n0")
+	first.put("common", "x") // so that nobody who knows this mesh has forgotten what it holds
+	knows(t, first.Mesh)
+	all := []*server{first, first.admit("n1"), first.admit("n2")}
 	victim := all[2]
+	for _, s := range all {
+		s.await(victim, Alive, 20*time.Second)
+	}
 	if _, err := all[0].Evict(t.Context(), "n2", false); !errors.Is(err, ErrStillThere) {
 		t.Fatalf("evicting one that is in sight: %v", err)
 	}

@@ -95,7 +95,7 @@ func (m *Mesh) load() (err error) {
 }
 
 // Ready is closed once this node talks to the mesh: it listens, and either it knows nobody, or it has reconciled with one
-// peer, or 2 s have passed.
+// peer, or 2 s have passed (30 s on a server that is new, or lost its store).
 func (m *Mesh) Ready() <-chan struct{} { return m.ready }
 
 // Store is the replica on this server; it works while Run runs.

@@ -16,7 +16,11 @@ const (
 // whole store, which nobody should send twice. One that breaks off goes on where it was, with whomever.
 func (n *link) repairing(ctx context.Context) error {
 	m := n.mesh
-	first := time.NewTimer(readyWithin)
+	within := readyWithin
+	if m.store.Forgetful() {
+		within = learnWithin // what every mesh has would be made once more, under other UIDs
+	}
+	first := time.NewTimer(within)
 	defer first.Stop()
 	if len(m.book.all()) == 0 {
 		m.setReady()

@@ -3,6 +3,8 @@ package gossip
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/orpheus-mesh/orpheus/gossip/store"
@@ -14,6 +16,7 @@ const proposeProtocol = "/orpheus/propose/1"
 func (m *Mesh) storeConfig() store.Config {
 	c := m.cfg.Store
 	c.Dir = m.cfg.storeDir()
+	c.Forgetful = m.newcomer()
 	c.Self = string(m.self.ID())
 	c.Sign = m.self.key.Sign
 	c.Verify = verify
@@ -32,6 +35,12 @@ func (m *Mesh) storeConfig() store.Config {
 		return m.store.HandlePropose(ctx, string(from), frame)
 	})
 	return c
+}
+
+// newcomer: this server knows peers and never had a store, or lost it. They may have forgotten objects that it never heard of.
+func (m *Mesh) newcomer() bool {
+	_, err := os.Stat(m.cfg.storeFile())
+	return errors.Is(err, fs.ErrNotExist) && len(m.book.all()) > 0
 }
 
 func (m *Mesh) mine(k store.Key) bool { return m.Home(k) == m.self.ID() }

@@ -21,7 +21,7 @@ var (
 	ErrTokenInvalid = errors.New("the token is not valid: copy it whole, or make a new one with `orpheus token create`")
 	ErrTokenExpired = errors.New("the token has expired: make a new one with `orpheus token create`")
 	ErrTokenUsed    = errors.New("the token was used already: make a new one with `orpheus token create`")
-	ErrNameTaken    = errors.New("another live member has this host name: rename this host or make the other one leave")
+	ErrNameTaken    = errors.New("another live member has this name: give this server another (--name; the default is its host name) or make the other one leave")
 	ErrUnreachable  = errors.New("no member of the mesh could be reached: check the network and that UDP and TCP port 7946 are open")
 	ErrWrongMesh    = errors.New("the server that answered is not a member of the token's mesh")
 )

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,7 +21,8 @@ type recorder struct {
 	http.ResponseWriter
 	control  *http.ResponseController
 	patience time.Duration
-	timers   bool // HTTP/2: deadlines fire by themselves, so none may be left standing (HTTP/1: the server removes it)
+	timers   bool   // HTTP/2: deadlines fire by themselves, so none may be left standing (HTTP/1: the server removes it)
+	early    func() // called when an answer's header is about to be sent, other than that of an upgrade; nil: nothing is
 	status   int
 	bytes    int64
 }
@@ -36,12 +38,15 @@ func (w *recorder) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.status = status
 	}
+	if status >= 200 && w.early != nil {
+		w.early()
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	w.deadline(w.patience)
 	n, err := w.ResponseWriter.Write(p)
@@ -78,10 +83,55 @@ type clientBody struct {
 	patience time.Duration
 	timers   bool        // as of recorder: an endpoint that takes its time between two reads is not the client's fault
 	late     atomic.Bool // it gave up; the request's context is then cancelled too
+	over     atomic.Bool // it was read to its end
+
+	reading sync.Mutex // held by a read
+	mu      sync.Mutex // guards what is below, and the deadline of a read that begins
+	ended   bool
+}
+
+var errEnded = errors.New("the request is answered")
+
+// begin allows one read, unless the body has been taken back.
+func (b *clientBody) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended {
+		_ = b.control.SetReadDeadline(time.Now().Add(b.patience))
+	}
+	return !b.ended
+}
+
+func (b *clientBody) taken() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ended
+}
+
+// end takes the body back from the transport, which reads on after an early answer: the server, which closes the body next, would
+// break off that read and forget to bound its own. Afterwards nobody but the server reads, for as long as a client is heard out;
+// one that sent nothing for so long that it was given up is not.
+func (b *clientBody) end() {
+	if b.timers || b.over.Load() {
+		return
+	}
+	b.mu.Lock()
+	b.ended = true
+	_ = b.control.SetReadDeadline(time.Unix(1, 0))
+	b.mu.Unlock()
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	if !b.late.Load() {
+		_ = b.control.SetReadDeadline(time.Now().Add(hearOut))
+	}
 }
 
 func (b *clientBody) Read(p []byte) (int, error) {
-	_ = b.control.SetReadDeadline(time.Now().Add(b.patience))
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	if !b.begin() {
+		return 0, &errClient{errEnded}
+	}
 	n, err := b.ReadCloser.Read(p)
 	switch {
 	case err == nil:
@@ -89,11 +139,13 @@ func (b *clientBody) Read(p []byte) (int, error) {
 			_ = b.control.SetReadDeadline(time.Time{})
 		}
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		b.late.Store(true)
+		b.late.Store(!b.taken())
 		err = &errClient{err}
 	default:
 		_ = b.control.SetReadDeadline(time.Time{}) // the server goes on listening for the client to leave
-		if err != io.EOF {
+		if err == io.EOF {
+			b.over.Store(true)
+		} else {
 			err = &errClient{err}
 		}
 	}

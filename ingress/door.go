@@ -41,6 +41,7 @@ func newDoor(p *Proxy, name, address, setting string) *door {
 		MaxHeaderBytes:    c.MaxHeaderBytes,
 		ErrorLog:          p.serverLog,
 		ConnState:         p.conns.note,
+		ConnContext:       remember,
 	}}
 }
 
@@ -88,9 +89,9 @@ func (d *door) listen(ctx context.Context, up func()) error {
 		close(d.open)
 	}
 	if d.secure() {
-		return d.server.ServeTLS(l, "", "")
+		return d.server.ServeTLS(clients{l}, "", "")
 	}
-	return d.server.Serve(l)
+	return d.server.Serve(clients{l})
 }
 
 // hold remembers the listener for close. After that it is closed at once.

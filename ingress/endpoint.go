@@ -37,21 +37,20 @@ type errConnect struct{ err error }
 func (e *errConnect) Error() string { return e.err.Error() }
 func (e *errConnect) Unwrap() error { return e.err }
 
-func newEndpoint(addr netip.AddrPort, responseTimeout time.Duration) *endpoint {
+func newEndpoint(addr netip.AddrPort, c *Config) *endpoint {
 	e := &endpoint{addr: addr}
-	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
-	target := addr.String()
+	dial, target := c.Dial, addr.String()
 	e.transport = &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, "tcp", target)
+			c, err := dial(ctx, "tcp", target)
 			if err != nil {
 				return nil, &errConnect{fmt.Errorf("connect to %s: %w", target, err)}
 			}
-			return c, nil
+			return newEndpointConn(c), nil
 		},
 		MaxIdleConnsPerHost:    idleConnections,
 		IdleConnTimeout:        50 * time.Second, // below the 60 s after which many servers close
-		ResponseHeaderTimeout:  responseTimeout,
+		ResponseHeaderTimeout:  c.ResponseTimeout,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 256 << 10,
 	}
@@ -97,6 +96,8 @@ func (e *endpoint) healthy(now int64) bool {
 type pool struct {
 	name      string
 	endpoints []*endpoint
+	missing   string    // of Backend
+	emptied   time.Time // when it lost its last endpoint; zero: it has some, or never had
 }
 
 // pick chooses the less busy of two random endpoints (Mitzenmacher 2001) that are healthy and not yet tried for this request. When

@@ -43,6 +43,7 @@ type flight struct {
 // are withdrawn a moment later than they refuse. The request then waits for another picture, Config.StaleTimeout at most in all
 // its life, and goes on with endpoints that it has not met.
 func (f *flight) RoundTrip(r *http.Request) (*http.Response, error) {
+	f.await(r)
 	original := &untouched{ReadCloser: r.Body}
 	var patience <-chan time.Time
 	var last error

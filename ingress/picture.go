@@ -1,6 +1,9 @@
 package ingress
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // picture is a Table made live: its backends as pools of endpoints, its routes with their counters. It is swapped whole.
 type picture struct {
@@ -12,7 +15,7 @@ type picture struct {
 
 // paint makes the picture of a table, keeping the endpoints and counters that the old one has too, and returns the endpoints that the
 // new one lacks.
-func paint(t *Table, old *picture, fresh func(netip.AddrPort) *endpoint) (p *picture, withdrawn []*endpoint) {
+func paint(t *Table, old *picture, now time.Time, fresh func(netip.AddrPort) *endpoint) (p *picture, withdrawn []*endpoint) {
 	had := map[netip.AddrPort]*endpoint{}
 	counted := map[ruleKey]*counts{}
 	if old != nil {
@@ -28,7 +31,7 @@ func paint(t *Table, old *picture, fresh func(netip.AddrPort) *endpoint) (p *pic
 	has := map[netip.AddrPort]*endpoint{}
 	p = &picture{table: t, replaced: make(chan struct{})}
 	for _, b := range t.backends {
-		pl := &pool{name: b.Name}
+		pl := &pool{name: b.Name, missing: b.Missing}
 		for _, addr := range b.Endpoints {
 			e := has[addr]
 			if e == nil {
@@ -38,6 +41,9 @@ func paint(t *Table, old *picture, fresh func(netip.AddrPort) *endpoint) (p *pic
 				has[addr] = e
 			}
 			pl.endpoints = append(pl.endpoints, e)
+		}
+		if len(pl.endpoints) == 0 && old != nil {
+			pl.emptied = old.emptied(b.Name, now)
 		}
 		p.pools = append(p.pools, pl)
 	}
@@ -54,6 +60,18 @@ func paint(t *Table, old *picture, fresh func(netip.AddrPort) *endpoint) (p *pic
 		}
 	}
 	return p, withdrawn
+}
+
+// emptied says since when a backend that has no endpoints now has had none, given that p is what was shown before.
+func (p *picture) emptied(name string, now time.Time) time.Time {
+	switch pl := p.pool(name); {
+	case pl == nil:
+		return time.Time{}
+	case len(pl.endpoints) > 0:
+		return now
+	default:
+		return pl.emptied
+	}
 }
 
 // pool returns the endpoints of the backend of that name now: a retry must not go by a table that was swapped meanwhile.

@@ -30,10 +30,12 @@ type Config struct {
 	IdleTimeout     time.Duration // between two requests on a connection: 75 s
 	ResponseTimeout time.Duration // from the request's end to the response's header: 60 s
 	StaleTimeout    time.Duration // for another table, when every endpoint of this one failed: 1 s
+	EmptyTimeout    time.Duration // for an endpoint, when a service has just lost its last one: 2 s
 	DrainTimeout    time.Duration // for running requests when Run ends: 25 s
 	MaxHeaderBytes  int           // of a request: 32 KiB
 
 	Listen func(ctx context.Context, network, address string) (net.Listener, error) // nil: the host's
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)     // of endpoints. nil: the host's, for 1 s
 }
 
 func (c *Config) fill() {
@@ -47,6 +49,7 @@ func (c *Config) fill() {
 	def(&c.IdleTimeout, 75*time.Second)
 	def(&c.ResponseTimeout, time.Minute)
 	def(&c.StaleTimeout, time.Second)
+	def(&c.EmptyTimeout, 2*time.Second)
 	def(&c.DrainTimeout, 25*time.Second)
 	if c.MaxHeaderBytes <= 0 {
 		c.MaxHeaderBytes = 32 << 10
@@ -57,6 +60,9 @@ func (c *Config) fill() {
 	}
 	if c.Listen == nil {
 		c.Listen = new(net.ListenConfig).Listen
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
 }
 
@@ -72,6 +78,7 @@ type Proxy struct {
 	access    *accessLog
 	accessOn  atomic.Bool
 	live      atomic.Pointer[picture]
+	waiting   waiting
 	totals    totals
 	handlers  handlers
 	doors     []*door
@@ -114,7 +121,7 @@ func (p *Proxy) Set(t *Table) {
 	p.setting.Lock()
 	defer p.setting.Unlock()
 	old := p.live.Load()
-	next, withdrawn := paint(t, old, func(a netip.AddrPort) *endpoint { return newEndpoint(a, p.config.ResponseTimeout) })
+	next, withdrawn := paint(t, old, time.Now(), func(a netip.AddrPort) *endpoint { return newEndpoint(a, &p.config) })
 	p.live.Store(next)
 	for _, e := range withdrawn {
 		e.withdraw()

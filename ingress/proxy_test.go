@@ -156,6 +156,7 @@ func TestPages(t *testing.T) {
 	})
 	rules := []Rule{
 		{Name: "shop/empty", Path: "/empty", Backend: Backend{Name: "shop/empty:80"}},
+		{Name: "shop/gone", Path: "/gone", Backend: Backend{Name: "shop/gone:80", Missing: "there is no such service"}},
 		{Name: "shop/dead", Path: "/dead", Backend: Backend{Name: "shop/dead:80", Endpoints: []netip.AddrPort{dead}}},
 		{Name: "shop/slow", Path: "/slow", Backend: Backend{Name: "shop/slow:80", Endpoints: []netip.AddrPort{slow}}},
 	}
@@ -169,6 +170,7 @@ func TestPages(t *testing.T) {
 	}{
 		{"/none", 404, `no ingress rule for host "127.0.0.1" has this path`},
 		{"/empty", 503, "ingress shop/empty, service shop/empty:80: the service has no ready endpoints"},
+		{"/gone", 503, "ingress shop/gone, service shop/gone:80: there is no such service"},
 		{"/dead", 502, "ingress shop/dead, service shop/dead:80: no endpoint could be reached (1 attempt)"},
 		{"/slow", 504, "ingress shop/slow, service shop/slow:80: no answer in time"},
 	} {
@@ -178,7 +180,7 @@ func TestPages(t *testing.T) {
 		}
 	}
 	s := p.Snapshot()
-	if s.Requests != 4 || s.Unmatched != 1 || s.Ejections != 1 || len(s.Rules) != 3 {
+	if s.Requests != 5 || s.Unmatched != 1 || s.Ejections != 1 || len(s.Rules) != 4 {
 		t.Errorf("%+v", s)
 	}
 	if r := s.Rules[0]; r.Rule != "shop/dead" || r.Unreachable != 1 || r.Classes[5] != 1 {

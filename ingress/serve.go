@@ -47,6 +47,9 @@ func (p *Proxy) finish(w *recorder, r *http.Request, f *flight) {
 	if f.response != nil {
 		_ = f.response.Close() // an upgrade that came to nothing leaves it open
 	}
+	if f.client != nil && !f.upgraded {
+		f.client.end()
+	}
 	switch {
 	case w.status != 0:
 	case f.upgraded:
@@ -74,6 +77,13 @@ func (f *flight) receive(in *http.Request, w *recorder) (*http.Request, error) {
 	*r = *in
 	f.client = &clientBody{ReadCloser: in.Body, control: w.control, patience: w.patience, timers: w.timers}
 	r.Body = f.client
+	if r.ProtoMajor == 1 {
+		w.early = func() {
+			if !f.client.over.Load() {
+				answeredEarly(w, in)
+			}
+		}
+	}
 	if r.ContentLength < 0 || r.ContentLength > mostReplayable || upgrades(r) {
 		_ = w.control.EnableFullDuplex() // an endpoint may answer while it still reads
 		return r, nil
@@ -121,7 +131,7 @@ func (f *flight) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errNoEndpoint):
 		f.counts.noEndpoint.Add(1)
 		rec.Header().Set("Retry-After", "1")
-		page(rec, http.StatusServiceUnavailable, about+": the service has no ready endpoints")
+		page(rec, http.StatusServiceUnavailable, about+": "+or(f.pool.missing, "the service has no ready endpoints"))
 	case timedOut(err):
 		f.counts.timedOut.Add(1)
 		page(rec, http.StatusGatewayTimeout, about+": no answer in time")

@@ -37,6 +37,7 @@ type Rule struct {
 type Backend struct {
 	Name      string // "namespace/service:port"
 	Endpoints []netip.AddrPort
+	Missing   string // what there would have to be before it can have endpoints, as the 503 page says it: "there is no such service"; "": nothing
 }
 
 // Certificate is a PEM pair. Hosts may be empty: then the names in the certificate count.
@@ -142,7 +143,7 @@ func (t *Table) route(r Rule) (*Route, error) {
 	case !known:
 		i = len(t.backends)
 		t.named[r.Backend.Name] = i
-		b := Backend{Name: r.Backend.Name}
+		b := Backend{Name: r.Backend.Name, Missing: r.Backend.Missing}
 		for _, e := range r.Backend.Endpoints {
 			if e.IsValid() && !slices.Contains(b.Endpoints, e) {
 				b.Endpoints = append(b.Endpoints, e)

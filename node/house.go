@@ -127,9 +127,6 @@ func (f *floor) open(name string, run func(context.Context) error) {
 
 // wayOut is what helps against an address that is taken, by the room that cannot be without it.
 func wayOut(room string) string {
-	if room == "dns" { // its address is every pod's name server
-		return "a name server that listens on all addresses of this host must leave this one out"
-	}
 	if setting := map[string]string{"mesh": "listen", "api": "api-listen", "streaming": "streaming-listen"}[room]; setting != "" {
 		return "free the address or set " + setting + " to another"
 	}

@@ -153,6 +153,9 @@ func (s *server) roomProblems() (out []control.Problem) {
 	if err := s.net.plane.Status(); err != nil {
 		out = append(out, control.Problem{What: "data plane", Why: err.Error(), Mend: "it is tried again all the time; what is named there stands in the way"})
 	}
+	if err := s.net.names.Status(); err != nil {
+		out = append(out, control.Problem{What: "names", Why: err.Error(), Mend: "free that address: pods of this host find no service by its name until then; it is tried again all the time"})
+	}
 	if err := s.net.proxy.Status(); err != nil {
 		out = append(out, control.Problem{What: "ingress", Why: err.Error(), Mend: "free the address or set another; it is tried again all the time"})
 	}

@@ -383,3 +383,17 @@ pod "u": host port 0 is not between 1 and 65535`
 		t.Error(err)
 	}
 }
+
+// While pods leave a host that is promised to another, whatever is decided after it takes nothing of what is promised, be it of
+// the same priority, like the one that starts anew elsewhere for who made way.
+func TestPromisedRoomIsKeptWhilePodsLeave(t *testing.T) {
+	for _, priority := range []int32{0, 1} {
+		big := podsOf(1, "big", func(p *Pod) { p.Requests.CPU, p.Nominated, p.Priority = 6000, "h0", priority })
+		leaving := podsOf(1, "left", func(p *Pod) { p.Requests.CPU, p.Host, p.Leaving = 3000, "h0", true })
+		anew := podsOf(1, "web", func(p *Pod) { p.Requests.CPU, p.Hosts = 3000, []string{"h0"} })
+		plan := Place(View{Hosts: hostsOf(1, 8000, 64), Pods: append(append(big, leaving...), anew...)}, Options{})
+		if len(plan.Binds) != 0 {
+			t.Errorf("priority %d: %+v", priority, plan.Binds)
+		}
+	}
+}

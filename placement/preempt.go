@@ -132,7 +132,8 @@ func (w *world) milder(a, b []int32) bool {
 	return x < y || x == y && len(a) < len(b)
 }
 
-// awaitsRoom tells whether victims are still leaving the host that the pod is nominated for.
+// awaitsRoom tells whether pods of no higher priority are still leaving the host that the pod is nominated for: its victims, or
+// those that make way for it.
 func (w *world) awaitsRoom(i int32) bool {
 	r := &w.pods[i]
 	h, here := w.byID[r.nominated]
@@ -140,7 +141,7 @@ func (w *world) awaitsRoom(i int32) bool {
 		return false
 	}
 	for v := w.heads[h]; v >= 0; v = w.pods[v].next {
-		if q := &w.pods[v]; (q.leaving || q.doomed) && q.spec.pod.Priority < r.spec.pod.Priority {
+		if q := &w.pods[v]; (q.leaving || q.doomed) && q.spec.pod.Priority <= r.spec.pod.Priority {
 			return true
 		}
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -39,18 +41,26 @@ func members() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return table(cmd.OutOrStdout(), "NAME\tADDRESS\tREGION\tZONE\tSTATE\tFOR\tID", func(row func(...any)) {
-				for _, m := range ms {
-					name := m.Name
-					if m.Self {
-						name += " *"
-					}
-					row(name, m.Address, dash(m.Region), dash(m.Zone), m.State, time.Since(m.Since).Round(time.Second), m.ID)
-				}
-			})
+			return printMembers(cmd.OutOrStdout(), ms)
 		}}
 	cmd.AddCommand(evict())
 	return cmd
+}
+
+// printMembers lists servers by name; of one name (a host that was set up anew) the identities follow one another.
+func printMembers(w io.Writer, ms []control.Member) error {
+	slices.SortFunc(ms, func(a, b control.Member) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
+	})
+	return table(w, "NAME\tADDRESS\tREGION\tZONE\tSTATE\tFOR\tID", func(row func(...any)) {
+		for _, m := range ms {
+			name := m.Name
+			if m.Self {
+				name += " *"
+			}
+			row(name, m.Address, dash(m.Region), dash(m.Zone), m.State, time.Since(m.Since).Round(time.Second), m.ID)
+		}
+	})
 }
 
 func evict() *cobra.Command {
@@ -218,7 +228,11 @@ func printEdit(w io.Writer, what string, e control.Edit, full bool) {
 	if e.Delete {
 		what += " (deletion)"
 	}
-	fmt.Fprintf(w, "  %s: by %s at %s\n", what, e.Author, e.Time.UTC().Format(time.RFC3339))
+	fmt.Fprintf(w, "  %s: by %s", what, e.Author)
+	if !e.Time.IsZero() { // that of what executes is not known
+		fmt.Fprintf(w, " at %s", e.Time.UTC().Format(time.RFC3339))
+	}
+	fmt.Fprintln(w)
 	if full {
 		fmt.Fprintf(w, "    %s\n", e.Body)
 	}

@@ -8,12 +8,13 @@ import (
 // redate mends what a clock that was far ahead did to this node. Its own stamps would stay ahead for as long, and its peers
 // would hold all of them back: its writes would be of no use to anybody for a year. Nobody can have merged such records,
 // so this node writes its own ones anew under the right time, and lets go of those of others, who do the same. An hour
-// ahead is not worth it, for then it may as well be that the clock fell back: such stamps are waited for.
+// ahead is not worth it, for then it may as well be that the clock fell back: such stamps are waited for, and such records
+// kept, for their authors will not write them again.
 func (c *core) redate(now time.Time) {
 	if c.clock.last <= stampOf(now.Add(maxLead)) || c.cfg.Fit != nil && c.cfg.Fit() != nil {
 		return
 	}
-	limit := &Record{Stamp: stampOf(now.Add(maxSkew)) + 1}
+	limit := &Record{Stamp: stampOf(now.Add(maxLead)) + 1}
 	i, _ := c.set.before(limit)
 	var ahead []*Record
 	c.set.slice(i, c.set.size(), func(r *Record) bool { ahead = append(ahead, r); return true })
@@ -75,11 +76,12 @@ func (c *core) take(l *life, r *Record) {
 	c.drop(r)
 }
 
-// rewritten says again what r says, now, and with r in its context.
+// rewritten says again what r says, now, and with r in its context. It is a machine's, on top of the edit that r was: a copy of r
+// may be written anew a second time, out of a backup, and whoever answers for the edit answers for every such copy.
 func (c *core) rewritten(now time.Time, r *Record) *Record {
 	c.counter++
 	n := &Record{
-		Key: r.Key, Part: r.Part, Op: r.Op, Human: r.Human, Claim: r.Claim, UID: r.UID, Root: r.Root, Body: r.Body, head: r.head, raised: r.raised, wrote: r.wrote,
+		Key: r.Key, Part: r.Part, Op: r.Op, Claim: r.Claim, UID: r.UID, Root: r.Root, Body: r.Body, head: r.head, raised: r.raised, wrote: r.wrote,
 		Dot: Dot{c.self, c.counter}, Stamp: c.clock.next(now, 0), Basis: r.Basis,
 	}
 	if r.Part == Intent {

@@ -257,6 +257,9 @@ func (s *Store) abandon() {
 // or "". A store that lost its file may lack what no peer had: that it does not know an object proves nothing.
 func (s *Store) Quarantined() string { return s.quarantined }
 
+// Forgetful tells whether, as far as the disk says, this store is empty or Config.Forgetful holds still.
+func (s *Store) Forgetful() bool { return s.known.Load().hello.forgetful }
+
 // Root is the fingerprint of all durable records, tombstones included, and their number. Equal stores have equal roots.
 func (s *replica) Root() ([32]byte, int) {
 	set := s.known.Load().set

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -56,6 +57,8 @@ type Server struct {
 	cache   *cache
 	busy    atomic.Int64
 	ready   chan struct{}
+	open    sync.Once // closes ready
+	fault   atomic.Pointer[error]
 	bound   atomic.Pointer[netip.AddrPort]
 }
 
@@ -107,8 +110,55 @@ func (s *Server) Addr() netip.AddrPort {
 	return s.cfg.Listen
 }
 
-// Run answers until ctx ends. The address may be given to the host later: the sockets are bound regardless.
+// Status says why the server does not answer at the moment; nil when it does, or has not been run.
+func (s *Server) Status() error {
+	if err := s.fault.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Run answers until ctx ends. An address that can't be had is tried again and again (see Status): a host without names still runs
+// pods. The host may be given the address later: the sockets are bound regardless.
 func (s *Server) Run(ctx context.Context) error {
+	wait := firstRetry
+	for {
+		err := s.answer(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if s.report(err) {
+			wait = firstRetry
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait/2 + rand.N(wait)):
+		}
+		wait = min(2*wait, longestRetry)
+	}
+}
+
+const (
+	firstRetry   = 100 * time.Millisecond
+	longestRetry = 10 * time.Second // both half as long to half as long again
+)
+
+// report keeps the error for Status, logs it when it is news, and says whether it is.
+func (s *Server) report(err error) (news bool) {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w: a name server that listens on all addresses of this host must leave this one out", err)
+	}
+	old := s.Status()
+	s.fault.Store(&err)
+	if news = old == nil || old.Error() != err.Error(); news {
+		s.log.Warn("names are not answered, trying on", "err", err)
+	}
+	return news
+}
+
+// answer listens and answers until it fails or ctx ends.
+func (s *Server) answer(ctx context.Context) error {
 	lc := &net.ListenConfig{Control: early}
 	udp, err := s.cfg.Sockets.ListenPacket(ctx, lc, "udp4", s.cfg.Listen.String())
 	if err != nil {
@@ -143,7 +193,10 @@ func (s *Server) Run(ctx context.Context) error {
 				return nil
 			}
 		}
-		close(s.ready)
+		if s.fault.Swap(nil) != nil {
+			s.log.Info("names are answered now", "addr", bound)
+		}
+		s.open.Do(func() { close(s.ready) })
 		s.log.Debug("answering names", "addr", bound)
 		return nil
 	})
@@ -156,10 +209,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return errors.Join(udp.Close(), tcp.Close()) // ends also one that had not started yet
 	})
-	if err := g.Wait(); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("answer names on %s: %w", bound, err)
-	}
-	return nil
+	return fmt.Errorf("answer names on %s: %w", bound, g.Wait())
 }
 
 // waiting is the bytes of questions that may wait in the kernel: some thousand, while the daemon restarts.

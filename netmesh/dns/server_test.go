@@ -18,30 +18,71 @@ import (
 	"go.uber.org/goleak"
 )
 
-// start runs a server on a port of the kernel's choice for UDP, which somebody's TCP connection may hold: then on another one.
+// start runs a server on a port of the kernel's choice for UDP, which somebody's TCP connection may hold: then it tries another.
 func start(t *testing.T, cfg Config) *Server {
 	t.Helper()
 	cfg.Listen = netip.MustParseAddrPort("127.0.0.1:0")
-	for tries := 1; ; tries++ {
-		s := New(cfg)
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- s.Run(ctx) }()
-		select {
-		case <-s.Ready():
-			t.Cleanup(func() {
-				cancel()
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
-			})
-			return s
-		case err := <-done:
-			cancel()
-			if tries == 20 || !errors.Is(err, syscall.EADDRINUSE) {
-				t.Fatal(err)
-			}
+	s := run(t, cfg)
+	<-s.Ready()
+	return s
+}
+
+// run runs a server until the test ends.
+func run(t *testing.T, cfg Config) *Server {
+	t.Helper()
+	s := New(cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
+	})
+	return s
+}
+
+// taken are the host's sockets as long as somebody else has the address.
+type taken struct {
+	host
+	free  atomic.Bool
+	tried chan struct{}
+}
+
+func (h *taken) ListenPacket(ctx context.Context, lc *net.ListenConfig, network, address string) (net.PacketConn, error) {
+	if h.free.Load() {
+		return h.host.ListenPacket(ctx, lc, network, address)
+	}
+	select {
+	case h.tried <- struct{}{}:
+	case <-ctx.Done():
+	}
+	return nil, os.NewSyscallError("bind", syscall.EADDRINUSE)
+}
+
+func TestATakenAddressIsTriedUntilItIsFree(t *testing.T) {
+	sockets := &taken{tried: make(chan struct{})}
+	s := run(t, Config{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Sockets: sockets})
+	for range 3 {
+		<-sockets.tried
+	}
+	if err := s.Status(); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "must leave this one out") {
+		t.Errorf("status: %v", err)
+	}
+	select {
+	case <-s.Ready():
+		t.Error("ready without an address")
+	default:
+	}
+	sockets.free.Store(true)
+	select { // one more attempt may be on its way
+	case <-sockets.tried:
+	case <-s.Ready():
+	}
+	<-s.Ready()
+	if err := s.Status(); err != nil {
+		t.Errorf("status: %v", err)
 	}
 }
 

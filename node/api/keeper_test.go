@@ -240,7 +240,7 @@ func (n *islander) create(name string, asked bool) {
 		break
 	}
 	if asked {
-		s.ManagedFields = []metav1.ManagedFieldsEntry{{FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{"f:nodePort":{}}}}}`)}}}
+		s.ManagedFields = []metav1.ManagedFieldsEntry{{FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{"f:nodePort":{}}}}}`)}}
 	}
 	n.write(store.Key{Kind: serviceKind, Namespace: "ns", Name: name}, written{Service: s})
 }

@@ -55,6 +55,10 @@ type try struct {
 	soon   bool // a host declined or did not answer: try again whatever the picture says
 	reason string
 	told   time.Time
+
+	since    time.Time // when it was first refused
+	searched time.Time // when was last looked whether others could make way for it
+	search   time.Duration
 }
 
 // New checks the configuration and starts nothing.
@@ -276,7 +280,7 @@ func (b *Binder) refuse(p *corev1.Pod, reason string, epoch uint64, now time.Tim
 func (b *Binder) postpone(uid types.UID, epoch uint64, now time.Time, soon bool) *try {
 	t := b.tries[uid]
 	if t == nil {
-		t = &try{}
+		t = &try{since: now}
 		b.tries[uid] = t
 	}
 	t.epoch, t.at, t.soon = epoch, now, soon

@@ -25,6 +25,7 @@ type preemption struct {
 	pod     *corev1.Pod
 	host    string
 	victims []*corev1.Pod // no more of them than their names
+	sets    []string      // names of the victims' ReplicaSets, when they go to other hosts to make way; nil: they have lower priority
 }
 
 // promises are the preemptions that the watch does not show yet. In every decision until then their victims are leaving and
@@ -110,17 +111,25 @@ func (c *picture) names(uids []string) (out []*corev1.Pod) {
 	return out
 }
 
-// clear tells a pod which host it is promised, then evicts the victims. An eviction asks the disruption budgets once more, where
+// clear tells a pod which host it is promised, then evicts the victims. Those that only make way are asked for first: their workloads
+// must be quiet. An eviction asks the disruption budgets once more, where
 // they are kept: another home may have used them up meanwhile. Then the promise is taken back and decided anew.
 func (b *Binder) clear(ctx context.Context, client, evictor kubernetes.Interface, v *voice, o preemption) {
+	for i, set := range o.sets {
+		if err := b.quiet(ctx, evictor, o.victims[i].Namespace, set); err != nil {
+			b.promises.takeBack(o.pod.UID)
+			b.config.Log.Info("no pod makes way for another", "pod", key(o.victims[i]), "host", o.host, "for", key(o.pod), "err", err)
+			return
+		}
+	}
 	err := nominate(ctx, client, o.pod, o.host)
 	for _, victim := range o.victims {
 		if err != nil {
 			break
 		}
 		if err = evict(ctx, evictor, victim); err == nil {
-			v.recorder.Eventf(victim, corev1.EventTypeNormal, "Preempted", "Preempted by pod %s on node %s", o.pod.UID, o.host)
-			b.config.Log.Info("pod told to leave for one of higher priority", "pod", key(victim), "host", o.host, "for", key(o.pod))
+			v.left(victim, o)
+			b.config.Log.Info("pod told to leave for another", "pod", key(victim), "host", o.host, "for", key(o.pod), "lower priority", o.sets == nil)
 		}
 	}
 	if err == nil || ctx.Err() != nil {
@@ -130,7 +139,15 @@ func (b *Binder) clear(ctx context.Context, client, evictor kubernetes.Interface
 	if err := nominate(ctx, client, o.pod, ""); err != nil {
 		b.config.Log.Debug("promise not taken back", "pod", key(o.pod), "err", err)
 	}
-	b.config.Log.Info("host not cleared for a pod of higher priority", "pod", key(o.pod), "host", o.host, "err", err)
+	b.config.Log.Info("host not cleared for a pod", "pod", key(o.pod), "host", o.host, "err", err)
+}
+
+func (v *voice) left(victim *corev1.Pod, o preemption) {
+	if o.sets == nil {
+		v.recorder.Eventf(victim, corev1.EventTypeNormal, "Preempted", "Preempted by pod %s on node %s", o.pod.UID, o.host)
+		return
+	}
+	v.recorder.Eventf(victim, corev1.EventTypeNormal, "Rebalanced", "Evicted from %s to make way for pod %s, which fits nowhere else", o.host, key(o.pod))
 }
 
 // nominate writes the host that a pod is promised; "" takes the promise back.

@@ -42,7 +42,7 @@ type drift struct {
 	proposed map[types.UID]time.Time // when a pod, of whatever home, was first to be moved
 }
 
-// rebalance looks once whether a host that joined draws pods. All homes that see the same come to the same answer, and each
+// rebalance looks once whether pods should make way for one that fits nowhere, else whether a host that joined draws some. All homes that see the same come to the same answer, and each
 // moves the pods that are its own. One newcomer has its turn a look; each draws at most one pod (eager: mostMoves) every
 // movePace, and no two pods of one workload.
 func (b *Binder) rebalance(now time.Time) {
@@ -50,6 +50,9 @@ func (b *Binder) rebalance(now time.Time) {
 		return
 	}
 	b.drift.forget(now)
+	if b.makeWay(now) {
+		return
+	}
 	newcomers := b.picture.newcomers(now)
 	maps.DeleteFunc(newcomers, func(host string, _ time.Time) bool { return now.Sub(b.drift.moved[host]) < movePace })
 	if len(newcomers) == 0 {
@@ -111,7 +114,7 @@ func (d *drift) forget(now time.Time) {
 // relocatePod evicts the pod, unless its workload turns out to be on the move already. The disruption budgets are asked once more
 // by the eviction, where they are kept. Its controller makes a new pod, which is placed like any other.
 func (b *Binder) relocatePod(ctx context.Context, client kubernetes.Interface, v *voice, r relocation) {
-	err := b.quiet(ctx, client, r)
+	err := b.quiet(ctx, client, r.pod.Namespace, r.set)
 	if err == nil {
 		err = evict(ctx, client, r.pod)
 	}
@@ -127,21 +130,21 @@ func (b *Binder) relocatePod(ctx context.Context, client kubernetes.Interface, v
 }
 
 // quiet asks the owners themselves: pods do not tell how many of them there should be.
-func (b *Binder) quiet(ctx context.Context, client kubernetes.Interface, r relocation) error {
+func (b *Binder) quiet(ctx context.Context, client kubernetes.Interface, namespace, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
-	set, err := client.AppsV1().ReplicaSets(r.pod.Namespace).Get(ctx, r.set, metav1.GetOptions{})
+	set, err := client.AppsV1().ReplicaSets(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	if n := *set.Spec.Replicas; set.Status.ObservedGeneration < set.Generation || set.Status.Replicas != n || set.Status.AvailableReplicas != n {
-		return fmt.Errorf("ReplicaSet %s is not complete", r.set)
+		return fmt.Errorf("ReplicaSet %s is not complete", name)
 	}
 	ref := metav1.GetControllerOf(set)
 	if ref == nil || ref.Kind != "Deployment" {
 		return nil
 	}
-	d, err := client.AppsV1().Deployments(r.pod.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	d, err := client.AppsV1().Deployments(namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}

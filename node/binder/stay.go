@@ -108,18 +108,24 @@ func (c *picture) newcomers(now time.Time) map[string]time.Time {
 	return out
 }
 
-// drawing turns a view into the question which pods the host named would draw. Who may not move has no owner there, by which
-// placement knows it; who asks for nothing counts for what kube-scheduler's scores count it, else a host full of them
-// would look empty.
+// settled has only those pods move that may: whoever may not has no owner in the view, by which placement knows it.
+func settled(v placement.View, movable map[string]mover) {
+	for i := range v.Pods {
+		if _, may := movable[v.Pods[i].UID]; !may {
+			v.Pods[i].Owner = ""
+		}
+	}
+}
+
+// drawing turns a view into the question which pods the host named would draw. Who asks for nothing counts for what
+// kube-scheduler's scores count it, else a host full of them would look empty.
 func drawing(v placement.View, host string, movable map[string]mover) placement.View {
 	for i := range v.Hosts {
 		v.Hosts[i].Joined = v.Hosts[i].ID == host
 	}
+	settled(v, movable)
 	for i := range v.Pods {
 		p := &v.Pods[i]
-		if _, may := movable[p.UID]; !may {
-			p.Owner = ""
-		}
 		if p.Requests.CPU == 0 && p.Requests.Memory == 0 {
 			p.Requests.CPU, p.Requests.Memory = 100, 200<<20
 		}

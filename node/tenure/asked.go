@@ -28,7 +28,7 @@ func asked(s *corev1.Service) map[Asset]bool {
 	out := map[Asset]bool{}
 	for i := range s.ManagedFields {
 		var f fields
-		if e := &s.ManagedFields[i]; !telling(e) || json.Unmarshal(e.FieldsV1.Raw, &f) != nil {
+		if e := &s.ManagedFields[i]; !telling(e) || json.Unmarshal(e.FieldsV1.GetRawBytes(), &f) != nil {
 			continue
 		}
 		if f.Spec.Address != nil || f.Spec.Addresses != nil {
@@ -73,7 +73,7 @@ func telling(e *metav1.ManagedFieldsEntry) bool {
 		return false
 	}
 	for _, f := range []string{`"f:clusterIP`, `"f:nodePort"`, `"f:healthCheckNodePort"`} {
-		if bytes.Contains(e.FieldsV1.Raw, []byte(f)) {
+		if bytes.Contains(e.FieldsV1.GetRawBytes(), []byte(f)) {
 			return true
 		}
 	}

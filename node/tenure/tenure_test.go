@@ -16,7 +16,7 @@ func service(name string, age int64, addr string, port int32, owned ...string) *
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.Unix(1000-age, 0)},
 		Spec: corev1.ServiceSpec{ClusterIP: addr, ClusterIPs: []string{addr}, Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP, NodePort: port}}}}
 	for _, f := range owned {
-		s.ManagedFields = append(s.ManagedFields, metav1.ManagedFieldsEntry{FieldsV1: &metav1.FieldsV1{Raw: []byte(f)}})
+		s.ManagedFields = append(s.ManagedFields, metav1.ManagedFieldsEntry{FieldsV1: metav1.NewFieldsV1(f)})
 	}
 	return s
 }

@@ -104,9 +104,11 @@ func TestRoutesNameTheServiceThatTheyLackEndpointsOf(t *testing.T) {
 	}
 	ing := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "i"}, Spec: networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{
 		Host: "h.test", IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{
-			path("/a", &prefix, "web", "http"), path("/b", &exact, "gone", "http")}}}}}}}
-	rules := testWorld().rules([]*networkingv1.Ingress{ing}, func(*networkingv1.Ingress) bool { return true })
-	if len(rules) != 2 {
+			path("/a", &prefix, "web", "http"), path("/b", &exact, "gone", "http"), path("/c", &exact, "web", "admin"), path("/d", &exact, "empty", "http")}}}}}}}
+	w := testWorld()
+	w.services = append(w.services, service("empty", corev1.ServicePort{Name: "http", Port: 80}))
+	rules := w.rules([]*networkingv1.Ingress{ing}, func(*networkingv1.Ingress) bool { return true })
+	if len(rules) != 4 {
 		t.Fatalf("got %d rules", len(rules))
 	}
 	if r := rules[0]; r.Match != ingress.Prefix || r.Backend.Name != "ns/web:http" || len(r.Backend.Endpoints) != 1 {
@@ -114,6 +116,11 @@ func TestRoutesNameTheServiceThatTheyLackEndpointsOf(t *testing.T) {
 	}
 	if r := rules[1]; r.Match != ingress.Exact || r.Backend.Name != "ns/gone:http" || r.Backend.Endpoints != nil {
 		t.Errorf("second: %+v", r)
+	}
+	for i, want := range []string{"", "there is no such service", "the service has no such port; it has 80 (http)", ""} {
+		if got := rules[i].Backend.Missing; got != want {
+			t.Errorf("%s lacks %q, want %q", rules[i].Backend.Name, got, want)
+		}
 	}
 	if got := testWorld().rules([]*networkingv1.Ingress{ing}, func(*networkingv1.Ingress) bool { return false }); got != nil {
 		t.Errorf("an ingress of another class has %v", got)

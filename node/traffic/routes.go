@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -64,18 +65,37 @@ func match(p *networkingv1.HTTPIngressPath) ingress.Match {
 
 func (w world) backend(namespace string, b *networkingv1.IngressBackend) ingress.Backend {
 	if b.Service == nil {
-		return ingress.Backend{Name: namespace + "/(a resource backend, which is not supported)"}
+		return ingress.Backend{Name: namespace + "/(a resource backend)", Missing: "resource backends are not supported, only services"}
 	}
-	out := ingress.Backend{Name: backendName(namespace, b.Service)}
+	out := ingress.Backend{Name: backendName(namespace, b.Service), Missing: "there is no such service"}
 	for _, s := range w.services {
 		if s.Namespace != namespace || s.Name != b.Service.Name {
 			continue
 		}
-		if p, ok := servicePort(s, b.Service.Port.Number, b.Service.Port.Name); ok {
-			out.Endpoints = w.addrPorts(s, p)
+		p, ok := servicePort(s, b.Service.Port.Number, b.Service.Port.Name)
+		if !ok {
+			out.Missing = "the service has no such port; it has " + portList(s)
+			return out
 		}
+		out.Missing, out.Endpoints = "", w.addrPorts(s, p)
 	}
 	return out
+}
+
+// portList names the ports of a service: "80 (http), 9090".
+func portList(s *corev1.Service) string {
+	var out []string
+	for _, p := range s.Spec.Ports {
+		port := itoa(p.Port)
+		if p.Name != "" {
+			port += " (" + p.Name + ")"
+		}
+		out = append(out, port)
+	}
+	if out == nil {
+		return "none"
+	}
+	return strings.Join(out, ", ")
 }
 
 func backendName(namespace string, s *networkingv1.IngressServiceBackend) string {

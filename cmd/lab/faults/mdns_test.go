@@ -48,7 +48,7 @@ func TestNearby(t *testing.T) {
 	l.sees("x1", 2)
 	l.sees("x2", 2)
 	l.sees("x3", 1)
-	if at := l.orpheus("x2", "members"); contains(at, "x1", "x2") != nil || strings.Contains(at, "x3") {
+	if at := l.orpheus("x2", "members"); contains(at, "x1", "x2") != nil || strings.Contains(at, "\nx3 ") { // an ID may hold it
 		t.Errorf("x2 is a member of\n%s", at)
 	}
 	if err := contains(l.log("x2"), "looking on the local link"); err != nil {

@@ -41,6 +41,7 @@ type op struct {
 	acked    bool
 	sure     bool                // something of it is on a disk
 	doubtful bool                // the client was told no, and it may have come about
+	adrift   bool                // its node crashed while it was under way or in doubt, which is known in memory only
 	closed   bool                // the client was told
 	graves   map[store.Dot]basis // the delete records that it made
 	exempt   bool                // whoever held it lost its disk, or was evicted
@@ -129,11 +130,19 @@ func (o *oracle) wrote(w *world, n *node, cs []store.Change) {
 		}
 		o.dots[r.Dot] = r.Hash()
 		if x := o.source(n.name, r); x != nil {
-			x.sure, x.stamp = true, max(x.stamp, r.Stamp)
+			x.stamp = max(x.stamp, r.Stamp)
+			o.surely(x)
 			if r.Dot.Actor == n.name {
 				x.holders[n.name] = w.now
 			}
 		}
+	}
+}
+
+// surely notes that something of a write is on a disk.
+func (o *oracle) surely(x *op) {
+	if x.sure = true; x.adrift {
+		o.forgotten[x.w.Key] = true
 	}
 }
 
@@ -193,7 +202,8 @@ func (o *oracle) first(ops []*op, fits func(*op) bool) *op {
 func (o *oracle) accepted(home *node, frame []byte) {
 	for _, r := range store.Unframe(frame) {
 		if x := o.source(r.Dot.Actor, r); x != nil {
-			x.sure, x.holders[home.name] = true, home.w.now
+			x.holders[home.name] = home.w.now
+			o.surely(x)
 		}
 	}
 }
@@ -214,10 +224,14 @@ func (o *oracle) met(w *world, from, to *node, began time.Duration) {
 	}
 }
 
-// crashed notes that a node forgets what it was asking homes for: they may have accepted it.
+// crashed notes that a node forgets what it was asking homes for, and what it holds in doubt: they may have accepted it.
 func (o *oracle) crashed(n *node) {
 	for _, x := range o.ops {
-		if x.author == n.name && x.life == n.lives && !x.closed {
+		if x.author != n.name || x.life != n.lives || x.closed && !x.doubtful {
+			continue
+		}
+		x.adrift = true
+		if !x.closed || x.sure {
 			o.forgotten[x.w.Key] = true
 		}
 	}
@@ -422,7 +436,7 @@ func (o *oracle) kept(x *op, shown []*store.Object, alive map[string]*store.Obje
 		}
 	}
 	for _, d := range o.ops {
-		if d.w.Key == x.w.Key && d.answers[x.id] && (d.sure && (d.w.Op == store.Delete || len(d.graves) > 0) || d.acked && o.ended(d)) {
+		if d.w.Key == x.w.Key && d.answers[x.id] && (d.sure && (d.w.Op == store.Delete || len(d.graves) > 0) || (d.acked || !d.closed || d.doubtful) && o.ended(d)) {
 			return true
 		}
 	}

@@ -24,7 +24,7 @@ func aStatus(t *rapid.T, types []string) *core.Pod {
 			pod.Status.Conditions = append(pod.Status.Conditions, core.PodCondition{Type: core.PodConditionType(name),
 				Status: core.ConditionStatus(rapid.SampledFrom([]string{"True", "False"}).Draw(t, "status")), Reason: rapid.SampledFrom([]string{"", "R"}).Draw(t, "reason")})
 			pod.ManagedFields = append(pod.ManagedFields, metav1.ManagedFieldsEntry{Manager: name, Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "status",
-				FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:status":{"f:conditions":{}}}`)}})
+				FieldsV1: metav1.NewFieldsV1(`{"f:status":{"f:conditions":{}}}`)})
 		}
 	}
 	if rapid.Bool().Draw(t, "ran") {
