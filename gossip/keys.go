@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"time"
 )
@@ -80,14 +81,21 @@ func newCA(mesh string, now time.Time) (cert, key []byte, err error) {
 
 func loadKeys(cfg Config) (Keys, error) {
 	var k Keys
-	if err := readJSON(cfg.path(keysFile), &k); err != nil {
+	err := readJSON(cfg.path(keysFile), &k)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 		return Keys{}, fmt.Errorf("read mesh keys: %w", err)
 	}
-	if err := k.check(); err != nil {
-		return Keys{}, fmt.Errorf("read mesh keys from %s: %w", cfg.path(keysFile), err)
+	if err == nil {
+		err = k.check()
+	}
+	if err != nil {
+		return Keys{}, fmt.Errorf("the mesh's keys in %s are damaged (%w): %s", cfg.path(keysFile), err, anotherCopy)
 	}
 	return k, nil
 }
+
+// anotherCopy is the way out: the keys are the same on all servers.
+const anotherCopy = "copy that file from another server of the mesh; where there is none, `orpheus restore` begins anew from a backup"
 
 func (k Keys) check() error {
 	if id, err := hex.DecodeString(k.MeshID); err != nil || len(id) != 16 {

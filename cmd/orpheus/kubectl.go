@@ -21,20 +21,26 @@ func kubectl() *cobra.Command {
 		Use:                "kubectl",
 		Short:              "Upstream's kubectl, against this server unless KUBECONFIG says otherwise",
 		DisableFlagParsing: true,
+		ValidArgsFunction:  completeKubectl,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := ownKubeconfig(cmd); err != nil {
 				return err
 			}
-			os.Args = append([]string{"kubectl"}, args...)
-			k := kubecmd.NewDefaultKubectlCommandWithArgs(kubecmd.KubectlOptions{
-				PluginHandler: kubecmd.NewDefaultPluginHandler(plugin.ValidPluginFilenamePrefixes),
-				Arguments:     os.Args,
-				IOStreams:     genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
-			})
-			k.SetArgs(args)
-			return k.ExecuteContext(cmd.Context())
+			return upstream(args).ExecuteContext(cmd.Context())
 		},
 	}
+}
+
+// upstream is kubectl as its own binary would run it.
+func upstream(args []string) *cobra.Command {
+	os.Args = append([]string{"kubectl"}, args...)
+	k := kubecmd.NewDefaultKubectlCommandWithArgs(kubecmd.KubectlOptions{
+		PluginHandler: kubecmd.NewDefaultPluginHandler(plugin.ValidPluginFilenamePrefixes),
+		Arguments:     os.Args,
+		IOStreams:     genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+	})
+	k.SetArgs(args)
+	return k
 }
 
 // ownKubeconfig points kubectl at the kubeconfig that this server's daemon keeps, unless the user has one. Where no daemon

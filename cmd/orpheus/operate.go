@@ -64,7 +64,7 @@ func printMembers(w io.Writer, ms []control.Member) error {
 }
 
 func evict() *cobra.Command {
-	cmd := &cobra.Command{Use: "evict NAME", Short: "Declare that a server will not come back: the mesh refuses it from then on", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "evict NAME", Short: "Declare that a server will not come back: the mesh refuses it from then on", Args: cobra.ExactArgs(1), ValidArgsFunction: completeServer,
 		Long: `Declare that the server NAME (its host name or its ID) will not come back. Every server refuses that identity from then on, and
 nobody keeps deletions for it any longer. This cannot be taken back: the host joins again with an empty data directory and a
 new token. What it ran is replaced as after any loss; for pods that are pinned to it see "orpheus fence".`}
@@ -180,7 +180,7 @@ func printImages(w io.Writer, recs []control.Image) error {
 }
 
 func fence() *cobra.Command {
-	cmd := &cobra.Command{Use: "fence NODE", Short: "Declare a dead server's pinned pods lost, so that they are replaced", Args: exactly("NODE"),
+	cmd := &cobra.Command{Use: "fence NODE", Short: "Declare a dead server's pinned pods lost, so that they are replaced", Args: exactly("NODE"), ValidArgsFunction: completeServer,
 		Long: `Declare that NODE will not come back with what it ran: its StatefulSet, DaemonSet, Job and bare pods, which are never
 replaced on mere absence, are replaced now. Should NODE return, it kills those pods before it does anything else. Data on
 its disks that is nowhere else stays there: a new pod starts with an empty node-local volume.`}
