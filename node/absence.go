@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -42,13 +43,17 @@ func (s *server) askAbsence(ctx context.Context, id gossip.ID) (told map[string]
 	return told, json.Unmarshal(reply, &told)
 }
 
-// remember keeps the record of absences, and tells of them in events.
+// remember keeps the record of absences, and tells of them, and of edits in contention, in events.
 func (s *server) remember(ctx context.Context) error {
 	events := record.NewBroadcaster(record.WithContext(ctx))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: s.admin.CoreV1().Events("")})
 	s.recorder = events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "orpheus", Host: s.cfg.Name})
-	return s.absence.Run(ctx)
+	edited := &contention{siblings: s.mesh.Store().Siblings, mine: s.sight.mine, nameOf: s.nameOf, tell: s.tellContention}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.absence.Run(ctx) })
+	g.Go(func() error { return edited.run(ctx) })
+	return g.Wait()
 }
 
 // tellAbsence writes a line in the log; the event is the Node's home's to write. It is called by absence.Run alone.
@@ -64,7 +69,7 @@ func (s *server) tellAbsence(server, reason, message string) {
 	s.recorder.Event(&corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: server, UID: types.UID(server)}, kind, reason, message)
 }
 
-// unsteady are the servers that get no new pods for a while, and those that are given up later than others.
+// unsteady are the servers that are a last resort for a while, and those that are given up later than others.
 func (s *server) unsteady() (out []control.Problem) {
 	flapping := s.absence.Flapping()
 	for _, name := range slices.Sorted(maps.Keys(flapping)) {
@@ -81,5 +86,5 @@ func (s *server) unsteady() (out []control.Problem) {
 }
 
 func flaps(until time.Time) string {
-	return "it was lost and came back too often lately, so it gets no new pods until " + until.Format(time.TimeOnly)
+	return "it was lost and came back too often lately, so until " + until.Format(time.TimeOnly) + " it gets new pods only where nothing else can take them"
 }

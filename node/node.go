@@ -58,7 +58,7 @@ type server struct {
 	absence *absence.Record
 	binder  *binder.Binder // there once ready
 
-	recorder record.EventRecorder // of events about servers; there while absences are remembered
+	recorder record.EventRecorder // of events about servers and objects; there while absences are remembered
 }
 
 // Run makes this server a member of its mesh (a new one, or the token's, on the first call) and serves until ctx ends.

@@ -70,13 +70,15 @@ func (s *server) startNetwork(h *house) error {
 	if err != nil {
 		return err
 	}
-	t, err := traffic.New(client, s.cfg.Name, traffic.Sinks{Services: s.setServices, Names: s.setNames, Routes: s.setRoutes}, s.log.With("room", "traffic"))
+	e := &entrance{client: client, mine: s.sight.mine, sure: s.sure, addresses: s.inService, log: s.log.With("room", "entrance"), wake: make(chan struct{}, 1)}
+	t, err := traffic.New(client, s.cfg.Name, traffic.Sinks{Services: s.setServices, Names: s.setNames, Routes: s.setRoutes, Ingresses: e.set}, s.log.With("room", "traffic"))
 	if err != nil {
 		return err
 	}
 	h.rooms.open("netmesh", s.net.plane.Run)
 	h.rooms.open("servers", s.followServers)
 	h.rooms.open("traffic", t.Run)
+	h.rooms.open("entrance", e.run)
 	return nil
 }
 

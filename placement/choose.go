@@ -63,7 +63,8 @@ type chooser struct {
 }
 
 // candidates returns the feasible hosts that are nearest to the pod and, when the pod prefers some hosts to others, also
-// those that it likes best; none when no host is feasible. The result is valid until the next call.
+// those that it likes best; none when no host is feasible. Those are without the hosts that are a last resort, or (desperate)
+// of them alone. The result is valid until the next call.
 func (w *world) candidates(s *shape, pod uint64) []candidate {
 	lot := lotOf(pod)
 	near := w.nearest(s, &lot)
@@ -162,7 +163,7 @@ func (w *world) hashed(l *lot, row []uint64, rates []uint64, bound uint64) []dra
 // consider tells whether a host is within the distance and can take the pod.
 func (w *world) consider(s *shape, d drawn, worst uint64) (x candidate, is bool) {
 	h, rate := d.host, s.rates.of[d.host]
-	if lowerBound(d.hash)*rate > bound(worst) || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
+	if lowerBound(d.hash)*rate > bound(worst) || w.last[h] != w.desperate || !w.fits(s.spec, h) || s.ports != nil && !w.open(s.spec, h) {
 		return x, false
 	}
 	x = candidate{host: h, distance: w.logs.negLog2(d.hash) >> 4 * rate * w.blemish(s, h)}

@@ -3,8 +3,8 @@ package placement
 import "time"
 
 // Damping keeps pods off hosts that come and go, as BGP does with routes (RFC 2439): every disappearance adds a penalty that
-// halves with time; above Suppress the host takes no new pods until the penalty has fallen below Reuse. So a host that
-// flaps for ever costs a bounded number of moves, and one that failed once is used again at once.
+// halves with time; above Suppress the host is a last resort until the penalty has fallen below Reuse. So a host that flaps for
+// ever costs a bounded number of moves where there is another, and one that failed once is used again at once.
 type Damping struct {
 	HalfLife time.Duration
 	PerFlap  int64

@@ -49,13 +49,16 @@ func (w *world) decide() Plan {
 	return plan
 }
 
-// place binds a pod to the best of its candidates.
+// place binds a pod to the best of its candidates; when it has none, to the best of the hosts that are a last resort.
 func (w *world) place(i int32, plan *Plan) bool {
 	r := &w.pods[i]
 	if r.shape.hopeless(w) {
 		return false
 	}
 	cs := w.candidates(r.shape, r.hash)
+	if len(cs) == 0 && w.resorts > 0 {
+		cs = w.lastCandidates(r.shape, r.hash)
+	}
 	if len(cs) == 0 {
 		r.shape.fail(w)
 		return false
@@ -63,6 +66,15 @@ func (w *world) place(i int32, plan *Plan) bool {
 	w.rank(r.shape, r.owner, cs)
 	w.bind(i, cs[0].host, w.alternatives(cs), plan)
 	return true
+}
+
+// lastCandidates are those among the hosts of last resort. What the search of others has learned about distances stays.
+func (w *world) lastCandidates(s *shape, pod uint64) []candidate {
+	reach, shared := s.reach, s.rates.reach
+	w.desperate = true
+	cs := w.candidates(s, pod)
+	w.desperate, s.reach, s.rates.reach = false, reach, shared
+	return cs
 }
 
 // makeRoom repairs for a pod that fits nowhere, and keeps the room that victims leave to it; true when it is bound.

@@ -13,7 +13,7 @@ type Explanation struct {
 	Claimed    bool        // it has it already; Candidates and Refusals are judged as if it had not
 	Waits      string      // why it is not decided on: gates, deletion, faults in it; "" when it is
 	Hosts      int         // looked at
-	Candidates []Candidate // hosts that were scored, best first
+	Candidates []Candidate // hosts that were scored, best first, and those of last resort behind all others
 	Fits       int         // hosts that could take it, scored or not
 	Refusals   []Refusal   // the others, by ID
 	Pending    Pending     // the refusals counted, as in a Plan; empty when it fits
@@ -26,6 +26,7 @@ type Candidate struct {
 	Distance uint64 // by weighted rendezvous and price; nearest first among equal scores
 	Score    int64  // sum of Parts
 	Parts    []Part
+	Last     bool // it is a last resort: gets the pod only when no other host can take it
 }
 
 // Part is one part of a score, weight included.
@@ -131,19 +132,24 @@ func (w *world) weigh(e *Explanation, r *record) {
 		return
 	}
 	e.Remedies = nil
-	cs := w.candidates(s, r.hash)
-	w.rank(s, r.owner, cs)
-	if !e.Claimed && e.Waits == "" {
-		e.Host = w.id[cs[0].host]
+	e.Candidates = w.scored(s, r.owner, w.candidates(s, r.hash))
+	if w.resorts > 0 {
+		e.Candidates = append(e.Candidates, w.scored(s, r.owner, w.lastCandidates(s, r.hash))...)
 	}
-	e.Candidates = w.scored(s, r.owner, cs)
+	if !e.Claimed && e.Waits == "" {
+		e.Host = e.Candidates[0].Host
+	}
 }
 
-// scored tells the score of ranked candidates part by part.
+// scored ranks candidates, and tells their score part by part.
 func (w *world) scored(s *shape, o *owner, cs []candidate) []Candidate {
+	if len(cs) == 0 {
+		return nil
+	}
+	w.rank(s, o, cs)
 	out := make([]Candidate, len(cs))
 	for i, c := range cs {
-		out[i] = Candidate{Host: w.id[c.host], Distance: c.distance, Score: c.score}
+		out[i] = Candidate{Host: w.id[c.host], Distance: c.distance, Score: c.score, Last: w.last[c.host]}
 	}
 	for part := range parts {
 		var each [2 * mostCandidates]int64

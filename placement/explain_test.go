@@ -80,7 +80,10 @@ func TestReasonsAreTrue(t *testing.T) {
 			if len(e.Refusals)+e.Fits != len(v.Hosts) || e.Hosts != len(v.Hosts) || p.Host == "" && !p.Gated && (e.Fits > 0) != (e.Host != "") {
 				t.Fatalf("%d hosts: %+v", len(v.Hosts), e)
 			}
-			for _, c := range e.Candidates {
+			for n, c := range e.Candidates {
+				if c.Last != j.host(c.Host).LastResort || n > 0 && e.Candidates[n-1].Last && !c.Last {
+					t.Fatalf("candidates %+v", e.Candidates)
+				}
 				var sum int64
 				for _, x := range c.Parts {
 					sum += x.Score

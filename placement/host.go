@@ -13,6 +13,8 @@ type hosts struct {
 	id      []string // "": nobody
 	view    []Host
 	barred  []string // why it takes no new pods; "" when it does
+	last    []bool   // it is a last resort
+	resorts int      // how many are
 	key     []uint64
 	sieve   sieve
 	inverse []uint64
@@ -66,7 +68,7 @@ func (w *world) putHost(h Host) {
 }
 
 func sameHost(a, b *Host) bool {
-	return a.Name == b.Name && a.Cordoned == b.Cordoned && a.NotReady == b.NotReady && a.Joined == b.Joined &&
+	return a.Name == b.Name && a.Cordoned == b.Cordoned && a.NotReady == b.NotReady && a.Joined == b.Joined && a.LastResort == b.LastResort &&
 		slices.Equal(a.Labels, b.Labels) && slices.Equal(a.Taints, b.Taints) && sameResources(&a.Allocatable, &b.Allocatable)
 }
 
@@ -87,6 +89,7 @@ func (w *world) dropHost(id string) {
 	delete(w.byID, id)
 	before := w.view[i].Name
 	w.id[i], w.view[i], w.barred[i] = "", Host{}, ""
+	w.setLast(i, false)
 	w.judgeHost(i, id, before)
 	w.total[i], w.free[i], w.inverse[i] = amounts{}, amounts{}, 0
 	for _, e := range w.extra {
@@ -109,6 +112,7 @@ func (w *world) newHost(id string) int32 {
 	i := int32(len(w.id))
 	w.byID[id] = i
 	w.id, w.view, w.barred = append(w.id, ""), append(w.view, Host{}), append(w.barred, "")
+	w.last = append(w.last, false)
 	w.key, w.inverse, w.toll = append(w.key, 0), append(w.inverse, 0), append(w.toll, 0)
 	w.blend, w.taints = append(w.blend, 0), append(w.taints, 0)
 	w.total, w.free = append(w.total, amounts{}), append(w.free, amounts{})
@@ -120,12 +124,34 @@ func (w *world) newHost(id string) int32 {
 	return i
 }
 
+func (t *hosts) setLast(i int32, is bool) {
+	if t.last[i] {
+		t.resorts--
+	}
+	if is {
+		t.resorts++
+	}
+	t.last[i] = is
+}
+
+// lastLast orders the hosts that are a last resort behind the others.
+func (t *hosts) lastLast(a, b int32) int {
+	switch {
+	case t.last[a] == t.last[b]:
+		return 0
+	case t.last[a]:
+		return 1
+	}
+	return -1
+}
+
 // describe writes the columns of host i that do not depend on pods.
 func (w *world) describe(i int32, h Host) {
 	if err := h.validate(); err != nil {
 		h = Host{ID: h.ID, Name: h.Name, NotReady: err.Error()}
 	}
 	w.id[i], w.view[i], w.barred[i] = h.ID, h, h.NotReady
+	w.setLast(i, h.LastResort)
 	w.byName[h.Name] = append(w.byName[h.Name], i)
 	if key := name(h.ID); key != w.key[i] {
 		w.key[i] = key

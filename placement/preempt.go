@@ -19,7 +19,7 @@ func (w *world) preempt(i int32, plan *Plan) bool {
 	var best []int32
 	bestHost := int32(-1)
 	for n, h := range w.preemptible(i) {
-		if n == preemptHosts {
+		if n == preemptHosts || bestHost >= 0 && w.lastLast(bestHost, h) < 0 {
 			break
 		}
 		if victims := w.victims(i, h); len(victims) > 0 && (bestHost < 0 || w.milder(victims, best)) {
@@ -42,7 +42,7 @@ func (w *world) preempt(i int32, plan *Plan) bool {
 	return true
 }
 
-// preemptible lists the hosts on which pods of lower priority use what is missing, nearest first.
+// preemptible lists the hosts on which pods of lower priority use what is missing, nearest first, the last resorts last.
 func (w *world) preemptible(i int32) []int32 {
 	r := &w.pods[i]
 	lot := lotOf(r.hash)
@@ -63,7 +63,7 @@ func (w *world) preemptible(i int32) []int32 {
 		}
 	}
 	slices.SortFunc(out, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(w.id[a.host], w.id[b.host]))
+		return cmp.Or(w.lastLast(a.host, b.host), cmp.Compare(a.distance, b.distance), cmp.Compare(w.id[a.host], w.id[b.host]))
 	})
 	hosts := make([]int32, len(out))
 	for n := range out {

@@ -65,6 +65,7 @@ func drawHost(t *rapid.T, i int) Host {
 		h.Taints = nil
 	}
 	h.Joined = rapid.IntRange(0, 3).Draw(t, "joined") == 3
+	h.LastResort = rapid.IntRange(0, 4).Draw(t, "last") == 4
 	h.Cordoned = rapid.IntRange(0, 9).Draw(t, "cordoned") == 6
 	if rapid.IntRange(0, 9).Draw(t, "ready") == 6 {
 		h.NotReady = "out of sight"
@@ -168,7 +169,7 @@ func TestEveryRuleHolds(t *testing.T) {
 // The drawn views reach every reason, so that the properties above mean something.
 func TestDrawnViewsReachEveryReason(t *testing.T) {
 	views := rapid.Custom(drawView)
-	seen, bound, preempted, moved, rebalanced := map[string]int{}, 0, 0, 0, 0
+	seen, bound, preempted, moved, rebalanced, last := map[string]int{}, 0, 0, 0, 0, 0
 	for seed := range 1500 {
 		v := views.Example(seed)
 		o := Options{}
@@ -188,15 +189,20 @@ func TestDrawnViewsReachEveryReason(t *testing.T) {
 		}
 		preempted += len(p.Preemptions)
 		bound += len(p.Binds)
+		for _, b := range p.Binds {
+			if newJudge(v).host(b.Host).LastResort {
+				last++
+			}
+		}
 		for _, w := range p.Pending {
 			for _, r := range w.Reasons {
 				seen[r.Text]++
 			}
 		}
 	}
-	t.Logf("%d binds, %d preemptions, %d moves for others, %d to newcomers, refusals: %v", bound, preempted, moved, rebalanced, seen)
-	if preempted == 0 || moved == 0 || rebalanced == 0 {
-		t.Error("no drawn view ever led to a preemption, a repair or a rebalancing")
+	t.Logf("%d binds, %d of them to a last resort, %d preemptions, %d moves for others, %d to newcomers, refusals: %v", bound, last, preempted, moved, rebalanced, seen)
+	if preempted == 0 || moved == 0 || rebalanced == 0 || last == 0 {
+		t.Error("no drawn view ever led to a preemption, a repair, a rebalancing or a bind to a last resort")
 	}
 	for _, text := range []string{reasonCordoned, reasonTaint, reasonAffinity, reasonPorts, reasonPods, reasonLack + "cpu", reasonLack + "memory",
 		reasonLack + "gpu", reasonVolume, reasonSpread, reasonSpread + missingLabel, reasonNear, reasonApart, reasonExisting} {

@@ -21,7 +21,7 @@ func (w *world) rebalance(plan *Plan) {
 		}
 		u, t := w.fill(int32(h))
 		used, all = used+u, all+t
-		if w.view[h].Joined && !w.view[h].Cordoned {
+		if w.view[h].Joined && !w.view[h].Cordoned && !w.last[h] {
 			joined = append(joined, int32(h))
 		}
 	}

@@ -14,29 +14,39 @@ const (
 
 // repair makes room for a pod that fits nowhere by giving others another host: those that this Plan has just bound, at no
 // cost, and when Options allow it pods that run, within the movement budget and every disruption budget. It looks at few
-// hosts and moves few pods, each to a host where it fits as things are.
+// hosts and moves few pods, each to a host where it fits as things are; where the fewest that run have to move is best.
 func (w *world) repair(i int32, plan *Plan) bool {
 	if w.repairs <= 0 {
 		return false
 	}
 	w.repairs--
+	best, least := int32(-1), w.opts.Moves-w.moves+1
 	for _, h := range w.nearlyFit(i) {
+		if best >= 0 && w.lastLast(best, h) < 0 {
+			break
+		}
 		stamp, relief := w.stamp, w.relief
-		moved, ok := w.clear(i, h)
-		if !ok {
-			for _, m := range slices.Backward(moved) {
-				w.shift(m.pod, m.from)
-			}
-			w.stamp, w.relief = stamp, relief // it is as it was
-			continue
+		moved, running, ok := w.clear(i, h, least-1)
+		for _, m := range slices.Backward(moved) {
+			w.shift(m.pod, m.from)
 		}
-		for _, m := range moved {
-			w.book(m, w.pods[i].uid, plan)
+		w.stamp, w.relief = stamp, relief // it is as it was
+		if ok {
+			best, least = h, running
 		}
-		w.bind(i, h, nil, plan)
-		return true
+		if least <= 0 {
+			break
+		}
 	}
-	return false
+	if best < 0 {
+		return false
+	}
+	moved, _, _ := w.clear(i, best, least)
+	for _, m := range moved {
+		w.book(m, w.pods[i].uid, plan)
+	}
+	w.bind(i, best, nil, plan)
+	return true
 }
 
 type moved struct {
@@ -44,7 +54,7 @@ type moved struct {
 	others        []string
 }
 
-// nearlyFit lists hosts that lack nothing but resources, those that lack least first.
+// nearlyFit lists hosts that lack nothing but resources, those that lack least first, the last resorts last.
 func (w *world) nearlyFit(i int32) []int32 {
 	type near struct {
 		host    int32
@@ -62,7 +72,7 @@ func (w *world) nearlyFit(i int32) []int32 {
 		all = append(all, near{h, missing})
 	}
 	slices.SortFunc(all, func(a, b near) int {
-		return cmp.Or(cmp.Compare(a.missing, b.missing), cmp.Compare(w.id[a.host], w.id[b.host]))
+		return cmp.Or(w.lastLast(a.host, b.host), cmp.Compare(a.missing, b.missing), cmp.Compare(w.id[a.host], w.id[b.host]))
 	})
 	var out []int32
 	for _, x := range all[:min(len(all), repairHosts)] {
@@ -71,13 +81,13 @@ func (w *world) nearlyFit(i int32) []int32 {
 	return out
 }
 
-// clear moves pods off host h until pod i fits, or gives up; what it has moved is returned either way.
-func (w *world) clear(i, h int32) (done []moved, ok bool) {
+// clear moves pods off host h, at most so many that run, until pod i fits, or gives up; what it has moved is returned
+// either way, and how many of them ran.
+func (w *world) clear(i, h int32, most int) (done []moved, running int, ok bool) {
 	s := w.pods[i].shape
-	running := w.opts.Moves - w.moves
 	tried := w.tried[:0]
 	for len(done) < repairVictims && len(tried) < repairTries && !w.fits(s.spec, h) {
-		v := w.victim(i, h, tried, running > 0)
+		v := w.victim(i, h, tried, running < most)
 		if v < 0 {
 			break
 		}
@@ -93,11 +103,11 @@ func (w *world) clear(i, h int32) (done []moved, ok bool) {
 		done = append(done, moved{v, h, cs[0].host, w.alternatives(cs)})
 		if !fresh {
 			w.pods[v].disrupt(1)
-			running--
+			running++
 		}
 	}
 	w.tried = tried
-	return done, w.fits(s.spec, h) && w.refusesTopology(s, h) == fine
+	return done, running, w.fits(s.spec, h) && w.refusesTopology(s, h) == fine
 }
 
 // candidatesBut ranks the hosts other than h for a pod that is on none.

@@ -4,7 +4,8 @@ import "math/bits"
 
 // one is the best that a single part of the score can reach. Parts other than load are scaled so that the best candidate
 // has all of it and the worst nothing, and weigh as in kube-scheduler's default profile; replicas of one owner on
-// different hosts weigh more than load, on different zones as much as load.
+// different hosts weigh as much as load, and so do those on different zones: either has its whole weight where one replica
+// more makes the difference, load only a part of it.
 const one = 1024
 
 const (
@@ -13,7 +14,7 @@ const (
 	weightPods    = 2
 	weightSpread  = 2
 	weightTaints  = 3
-	weightHosts   = 2
+	weightHosts   = 1
 	weightZones   = 1
 	weightPacking = 4 // load, when hosts are to be filled
 )

@@ -86,8 +86,9 @@ type world struct {
 	logs *logTable
 	hosts
 	audience
-	chooser chooser
-	values  [2 * mostCandidates]int64 // of the candidates, while a part of their score is found
+	chooser   chooser
+	desperate bool                      // candidates are those of last resort
+	values    [2 * mostCandidates]int64 // of the candidates, while a part of their score is found
 
 	topologies        map[string]*topology
 	inOrderTopologies []*topology

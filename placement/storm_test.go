@@ -3,6 +3,7 @@ package placement
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +12,36 @@ import (
 
 var dawn = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// A host that fails once is used again at once; one that flaps every 20 s is out after the third time, and in again when
+// A host of last resort gets a pod at once when no other host can take it, for whatever reason, and never otherwise.
+func TestLastResort(t *testing.T) {
+	steady, flapping := func(h *Host) {}, func(h *Host) { h.LastResort = true }
+	for name, c := range map[string]struct {
+		pod  func(*Pod)
+		host func(*Host)
+		want string // host of the pod
+	}{
+		"another can":   {nil, steady, "h1"},
+		"all flap":      {nil, flapping, "h0 or h1"},
+		"volume":        {func(p *Pod) { p.Hosts = []string{"h0"} }, steady, "h0"},
+		"daemon set":    {func(p *Pod) { p.Required = []Term{{Fields: []Requirement{{"metadata.name", In, []string{"h0"}}}}} }, steady, "h0"},
+		"selector":      {func(p *Pod) { p.Selector = []Label{{"kubernetes.io/hostname", "h0"}} }, steady, "h0"},
+		"apart":         {func(p *Pod) { p.AntiAffinity = []PodTerm{{Topology: "kubernetes.io/hostname", Match: app("old")}} }, steady, "h0"},
+		"the rest full": {func(p *Pod) { p.Requests.CPU = 7000 }, steady, "h0"},
+		"cordoned":      {nil, func(h *Host) { h.Cordoned = true }, "h0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := View{Hosts: hostsOf(2, 8000, 64), Pods: append(podsOf(1, "old", func(p *Pod) { p.Requests.CPU = 2000 }), podsOf(1, "new", c.pod)...)}
+			v.Hosts[0].LastResort, v.Pods[0].Host = true, v.Hosts[1].ID
+			c.host(&v.Hosts[1])
+			p := Place(v, Options{Preempt: true, Moves: 8, Rebalance: Eager})
+			if len(p.Binds) != 1 || len(p.Moves)+len(p.Preemptions) > 0 || !strings.Contains(c.want, p.Binds[0].Host) {
+				t.Errorf("want %s: %+v", c.want, p)
+			}
+		})
+	}
+}
+
+// A host that fails once is used again at once; one that flaps every 20 s is a last resort after the third time, and like any other when
 // it has been calm for a while.
 func TestFlappingHostIsDamped(t *testing.T) {
 	d := DefaultDamping()
@@ -33,7 +63,7 @@ func TestFlappingHostIsDamped(t *testing.T) {
 	}
 }
 
-// However a host flaps, the times at which it is lost while it may take pods are few: after the first two, at most one
+// However a host flaps, the times at which it is lost while it is no last resort are few: after the first two, at most one
 // in each time that suppression lasts. And a host that stays up is always used again within four half-lives.
 func TestFlappingMovesAreBounded(t *testing.T) {
 	d := DefaultDamping()

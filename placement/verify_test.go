@@ -339,6 +339,7 @@ func check(v View, p Plan) error {
 	if err := j.departures(v, p); err != nil {
 		return err
 	}
+	undisturbed := undisturbed(v, p)
 	for _, b := range p.Binds {
 		pod := j.pod(b.Pod)
 		if pod == nil || pod.Host != "" || answered[b.Pod] {
@@ -356,6 +357,9 @@ func check(v View, p Plan) error {
 			}
 			if why := j.refuses(pod, h); why != nil {
 				return fmt.Errorf("pod %s on %s: %v", b.Pod, id, why)
+			}
+			if better := j.better(pod, h); undisturbed && better != "" {
+				return fmt.Errorf("pod %s on %s, which is a last resort, but fits on %s", b.Pod, id, better)
 			}
 		}
 		if slices.Contains(b.Others, b.Host) {
@@ -405,6 +409,23 @@ func check(v View, p Plan) error {
 	return nil
 }
 
+// better names a host that could have taken the pod instead of one that is a last resort.
+func (j *judge) better(p *Pod, h *Host) string {
+	for i := range j.hosts {
+		if x := &j.hosts[i]; h.LastResort && !x.LastResort && j.refuses(p, x) == nil {
+			return x.ID
+		}
+	}
+	return ""
+}
+
+// undisturbed tells whether hosts were only as full as the binds so far made them: nothing was kept for a nominated pod, and
+// none was given another host later to make room (a bind for which that was done has no alternatives).
+func undisturbed(v View, p Plan) bool {
+	return len(p.Moves) == 0 && !slices.ContainsFunc(v.Pods, func(p Pod) bool { return p.Nominated != "" && p.Host == "" }) &&
+		!slices.ContainsFunc(p.Binds, func(b Bind) bool { return b.Others == nil })
+}
+
 // departures checks who leaves or moves: victims have less priority than the pod they leave for and stay until the end;
 // moved pods fit where they go; no budget lets more go than it allows.
 func (j *judge) departures(v View, p Plan) error {
@@ -431,6 +452,9 @@ func (j *judge) departures(v View, p Plan) error {
 		q.Host = ""
 		if why := j.refuses(q, j.host(m.To)); why != nil && m.For != "" {
 			return fmt.Errorf("move of %s to %s: %v", m.Pod, m.To, why)
+		}
+		if j.host(m.To).LastResort {
+			return fmt.Errorf("move of %s to %s, which is a last resort", m.Pod, m.To)
 		}
 		if m.For == "" && !j.host(m.To).Joined {
 			return fmt.Errorf("move of %s to %s, which has not joined", m.Pod, m.To)

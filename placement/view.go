@@ -136,6 +136,7 @@ type Host struct {
 	Allocatable Resources
 	NotReady    string // why it takes no new pods; "" when it does
 	Joined      bool   // is new: rebalancing may move pods to it
+	LastResort  bool   // gets only pods that no other host can take as things are, for instance because it comes and goes
 }
 
 // Budget limits voluntary disruptions of the pods that it selects: preemption, repair and rebalancing together end at

@@ -80,7 +80,7 @@ func printExplanation(w io.Writer, e control.Explanation) error {
 	fmt.Fprint(w, "\n\n")
 	err := table(w, "NODE\tRANK\tSCORE\tWHY", func(row func(...any)) {
 		for i, c := range e.Candidates {
-			row(mark(c.Node, e), i+1, c.Score, parts(c.Parts))
+			row(mark(c.Node, e), i+1, c.Score, why(c))
 		}
 		if more := e.Fits - len(e.Candidates); more > 0 {
 			row(fmt.Sprintf("(%d more)", more), "-", "-", "could take it too, but are farther from it by rendezvous")
@@ -137,6 +137,14 @@ func mark(node string, e control.Explanation) string {
 		return node + " *"
 	}
 	return node
+}
+
+// why is what speaks for a node.
+func why(c control.Candidate) string {
+	if c.Last {
+		return "only when no other node can take it, because it came and went too often lately: " + parts(c.Parts)
+	}
+	return parts(c.Parts)
 }
 
 func parts(ps []control.Part) string {

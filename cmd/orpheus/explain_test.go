@@ -47,15 +47,16 @@ note: so it is
 
 func TestExplanationOfOneThatRuns(t *testing.T) {
 	var out strings.Builder
-	err := printExplanation(&out, control.Explanation{Namespace: "shop", Pod: "web", Node: "m3", Bound: true, Nodes: 3, Fits: 3,
+	err := printExplanation(&out, control.Explanation{Namespace: "shop", Pod: "web", Node: "m3", Bound: true, Nodes: 4, Fits: 4,
 		Home:       control.Home{Server: "m1", Root: "apps/deployments shop/web", Alive: 3},
-		Candidates: []control.Candidate{{Node: "m1", Score: 9, Parts: []control.Part{{Name: "load", Score: 5}, {Name: "spread", Score: 4}}}, {Node: "m3"}}})
+		Candidates: []control.Candidate{{Node: "m1", Score: 9, Parts: []control.Part{{Name: "load", Score: 5}, {Name: "spread", Score: 4}}}, {Node: "m3"}, {Node: "m2", Last: true}}})
 	want := `pod shop/web is on m3
 home: m1, by rendezvous of apps/deployments shop/web over 3 server(s) in sight
 
 NODE      RANK  SCORE  WHY
 m1        1     9      load 5, spread 4
 m3 *      2     0      fits
+m2        3     0      only when no other node can take it, because it came and went too often lately: fits
 (1 more)  -     -      could take it too, but are farther from it by rendezvous
 
 * is its node. The ranks are those of now, as if it were on none: a pod that has a node keeps it.

@@ -75,8 +75,8 @@ func (l *ledger) learn(told map[string]placement.Flaps, now time.Time) {
 	}
 }
 
-// flapping are the servers that get no new pods, with the times until when. When they are more than half of the mesh it is not
-// they that flap but what lies between: then nobody is kept out.
+// flapping are the servers that are a last resort, with the times until when. When they are more than half of the mesh it is
+// not they that flap but what lies between: then nobody is one.
 func (l *ledger) flapping(now time.Time) map[string]time.Time {
 	out := map[string]time.Time{}
 	size := 0
@@ -113,7 +113,7 @@ func (l *ledger) next(now time.Time) (at time.Time) {
 	return at
 }
 
-// standing says of every server that is kept out or not given up yet in which way.
+// standing says of every server that is a last resort or not given up yet in which way.
 func (l *ledger) standing(now time.Time) map[string]string {
 	out := map[string]string{}
 	for name := range l.flapping(now) {

@@ -64,7 +64,8 @@ func (r *Record) Watch() <-chan struct{} {
 	return c
 }
 
-// Flapping are the servers that get no new pods because they came and went too often, with the times until when.
+// Flapping are the servers that get new pods only where nothing else can take them, because they came and went too often, with
+// the times until when.
 func (r *Record) Flapping() map[string]time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -166,7 +167,7 @@ func (r *Record) report(before, now map[string]string) {
 			continue
 		}
 		if now[name] == Flapping {
-			r.config.Tell(name, Flapping, "It was lost and came back too often lately: it gets no new pods for some minutes")
+			r.config.Tell(name, Flapping, "It was lost and came back too often lately: for some minutes it gets new pods only where nothing else can take them")
 			continue
 		}
 		r.config.Tell(name, Delayed, "Much of "+now[name]+" was lost at once: its servers are given up one after the other, and this one's pods are not replaced yet")
@@ -176,7 +177,7 @@ func (r *Record) report(before, now map[string]string) {
 			continue
 		}
 		if before[name] == Flapping {
-			r.config.Tell(name, Steady, "It gets new pods again")
+			r.config.Tell(name, Steady, "It gets new pods like any other again")
 		} else {
 			r.config.Tell(name, Resumed, "Nothing holds back the replacements of its pods any more ("+before[name]+" was lost at once)")
 		}

@@ -118,7 +118,6 @@ func (b *Binder) loop(ctx context.Context) {
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
 	changed := b.config.Changed
-	flapping := b.config.Flapping()
 	var looks <-chan time.Time
 	if b.config.Rebalance != placement.Off {
 		t := time.NewTicker(lookEvery)
@@ -143,10 +142,6 @@ func (b *Binder) loop(ctx context.Context) {
 		case _, open := <-changed:
 			if !open {
 				changed = nil
-			}
-			if now := b.config.Flapping(); !sameHosts(now, flapping) {
-				flapping = now
-				b.picture.turn()
 			}
 		case <-b.config.VolumesChanged:
 			b.picture.turn()

@@ -32,8 +32,8 @@ type Config struct {
 	// Preempt tells whether pods of lower priority may be told to leave at this moment: not while this server is unsure of
 	// what it sees. Optional: nil is never. Cheap, does not block.
 	Preempt func() bool
-	// Flapping are the hosts that get no new pods because they come and go, with the times until when; Changed wakes when it
-	// changes. Optional; cheap, does not block.
+	// Flapping are the hosts that come and go, with the times until when: they get only pods that no other host can take.
+	// Optional; cheap, does not block.
 	Flapping func() map[string]time.Time
 	// Rebalance says how eagerly running pods move to hosts that joined.
 	Rebalance placement.Rebalance

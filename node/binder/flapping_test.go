@@ -1,42 +1,45 @@
 package binder
 
 import (
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
-// A host that comes and goes gets no new pods, keeps those that it has, and is used again when it is said to be steady.
-func TestFlappingHostGetsNoNewPods(t *testing.T) {
+// A host that comes and goes gets at once what no other host can take, and nothing else: no pod waits because of it.
+func TestFlappingHostIsTheLastResort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var flapping atomic.Pointer[map[string]time.Time]
 		flapping.Store(&map[string]time.Time{"a": time.Now().Add(time.Minute)})
-		changed := make(chan struct{}, 1)
 		s := newStandWith(t, func(c *Config) {
-			c.Changed, c.Flapping = changed, func() map[string]time.Time { return *flapping.Load() }
-		}, node("a", "8"), node("b", "1"))
+			c.Flapping = func() map[string]time.Time { return *flapping.Load() }
+		}, node("a", "8"), node("b", "2"))
 		defer func() { s.stop() }()
-		s.create(pod("old", "1", on("a")), pod("fits", "1"), pod("waits", "1"))
-		why := s.why("waits")
-		if s.bound["fits"] != "b" || s.bound["waits"] != "" || s.pod("old").Spec.NodeName != "a" {
-			t.Fatalf("bound %v", s.bound)
+		began := time.Now()
+		s.create(pod("old", "1", on("a")), pod("fits", "1"), pod("too large", "4"), pod("daemon", "100m", onlyOn("a")))
+		if s.bound["fits"] != "b" || s.bound["too large"] != "a" || s.bound["daemon"] != "a" || time.Since(began) > time.Second {
+			t.Fatalf("bound %v after %s", s.bound, time.Since(began))
 		}
-		if want := "0/2 nodes are available: 1 Insufficient cpu, 1 " + Flapping + "."; why != want {
-			t.Errorf("got  %s\nwant %s", why, want)
+		e, err := s.b.Explain(pod("asks", "100m"))
+		if err != nil || e.Host != "b" || len(e.Candidates) != 2 || e.Candidates[0].Last || !e.Candidates[1].Last {
+			t.Errorf("%+v, %v", e, err)
 		}
-		e, err := s.b.Explain(s.pod("waits"))
-		if err != nil || !strings.Contains(strings.Join(e.Refusals[0].Reasons, " "), Flapping) {
-			t.Errorf("%+v, %v", e.Refusals, err)
-		}
-		time.Sleep(time.Minute)
 		flapping.Store(&map[string]time.Time{})
-		changed <- struct{}{}
-		time.Sleep(lastPause)
-		synctest.Wait()
-		if s.bound["waits"] != "a" {
+		s.create(pod("next", "1"))
+		if s.bound["next"] != "a" {
 			t.Errorf("bound %v after the host was steady", s.bound)
 		}
 	})
+}
+
+// onlyOn is what the pods of a DaemonSet have.
+func onlyOn(host string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
+				{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{host}}}}}}}}
+	}
 }

@@ -171,9 +171,6 @@ func (c *picture) namespaces(s *metav1.LabelSelector) []string {
 	return out
 }
 
-// Flapping is why a host takes no new pods that comes and goes.
-const Flapping = "node(s) had come and gone too often lately"
-
 // question is what a decision is about.
 type question struct {
 	batch    []*corev1.Pod // pods to place; those that the picture lacks are translated for this question only
@@ -181,7 +178,7 @@ type question struct {
 	flights  map[types.UID]string
 	promised map[types.UID]string       // hosts, as in nominatedNodeName
 	leaving  map[types.UID]bool         // told to leave
-	flapping map[string]time.Time       // hosts that get no new pods
+	flapping map[string]time.Time       // hosts that are a last resort
 	volumes  func(*corev1.Pod) []string // nil: all can be mounted anywhere
 }
 
@@ -224,9 +221,7 @@ func (c *picture) look(q question) placement.View {
 func (c *picture) lookAtHosts(flapping map[string]time.Time) []placement.Host {
 	out := make([]placement.Host, 0, len(c.hosts))
 	for _, h := range c.hosts {
-		if _, flaps := flapping[h.ID]; flaps && h.NotReady == "" {
-			h.NotReady = Flapping
-		}
+		_, h.LastResort = flapping[h.ID]
 		out = append(out, h)
 	}
 	return out

@@ -40,6 +40,7 @@ type Candidate struct {
 	Node  string `json:"node"`
 	Score int64  `json:"score"` // sum of the parts
 	Parts []Part `json:"parts,omitempty"`
+	Last  bool   `json:"last,omitempty"` // it comes and goes: gets the pod only when no other node can take it
 }
 
 // Part is one part of a score.

@@ -19,7 +19,7 @@ func Explain(pod *corev1.Pod, home control.Home, e placement.Explanation) contro
 		Remedies: remedies(e.Remedies),
 	}
 	for _, c := range e.Candidates {
-		n := control.Candidate{Node: c.Host, Score: c.Score}
+		n := control.Candidate{Node: c.Host, Score: c.Score, Last: c.Last}
 		for _, p := range c.Parts {
 			n.Parts = append(n.Parts, control.Part{Name: p.Name, Score: p.Score})
 		}
@@ -96,9 +96,6 @@ func remedies(in []placement.Remedy) (out []control.Remedy) {
 func change(c placement.Change) string {
 	switch c.Kind {
 	case placement.Ready:
-		if c.What == binder.Flapping {
-			return "wait until the node has stayed for some minutes"
-		}
 		return "the node becomes ready: " + strings.TrimPrefix(binder.Reason(c.What), "node(s) had ")
 	case placement.Uncordon:
 		return "uncordon the node"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -28,9 +29,10 @@ import (
 
 // Sinks take whole pictures. They are called from one goroutine and must not block.
 type Sinks struct {
-	Services func([]netmesh.ServicePort)
-	Names    func([]dns.Service)
-	Routes   func([]ingress.Rule, []ingress.Certificate)
+	Services  func([]netmesh.ServicePort)
+	Names     func([]dns.Service)
+	Routes    func([]ingress.Rule, []ingress.Certificate)
+	Ingresses func([]*networkingv1.Ingress) // that are ours; not to be altered
 }
 
 // settle is how long events are gathered before the pictures are drawn anew.
@@ -141,7 +143,7 @@ func (t *Translator) draw(force bool) error {
 	if err != nil {
 		return err
 	}
-	slices, err := t.slices.List(labels.Everything())
+	endpoints, err := t.slices.List(labels.Everything())
 	if err != nil {
 		return err
 	}
@@ -149,7 +151,7 @@ func (t *Translator) draw(force bool) error {
 	if err != nil {
 		return err
 	}
-	w := world{node: t.node, services: tenure.Settled(services), slices: bySlice(slices)}
+	w := world{node: t.node, services: tenure.Settled(services), slices: bySlice(endpoints)}
 	if missing := w.underived(); missing != "" && !t.drawn {
 		if !force {
 			return nil
@@ -160,6 +162,7 @@ func (t *Translator) draw(force bool) error {
 	t.sinks.Services(w.ports())
 	t.sinks.Names(w.names())
 	t.sinks.Routes(w.rules(ingresses, t.ours), certificates(ingresses, t.ours, t.secret))
+	t.sinks.Ingresses(slices.DeleteFunc(ingresses, func(i *networkingv1.Ingress) bool { return !t.ours(i) }))
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -39,7 +40,7 @@ func TestTheFirstPictureHasAllEndpoints(t *testing.T) {
 	client := fake.NewClientset(objects...)
 	drawn := make(chan []netmesh.ServicePort, 16)
 	tr, err := New(client, "me", Sinks{Services: func(p []netmesh.ServicePort) { drawn <- p }, Names: func([]dns.Service) {},
-		Routes: func([]ingress.Rule, []ingress.Certificate) {}}, slog.New(slog.DiscardHandler))
+		Routes: func([]ingress.Rule, []ingress.Certificate) {}, Ingresses: func([]*networkingv1.Ingress) {}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func TestOneServiceIsServedAtAnAddress(t *testing.T) {
 	var ports []netmesh.ServicePort
 	var names []dns.Service
 	tr, err := New(fake.NewClientset(), "me", Sinks{Services: func(p []netmesh.ServicePort) { ports = p }, Names: func(n []dns.Service) { names = n },
-		Routes: func([]ingress.Rule, []ingress.Certificate) {}}, slog.New(slog.DiscardHandler))
+		Routes: func([]ingress.Rule, []ingress.Certificate) {}, Ingresses: func([]*networkingv1.Ingress) {}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

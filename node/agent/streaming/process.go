@@ -12,20 +12,15 @@ import (
 	"github.com/orpheus-mesh/orpheus/node/docker"
 )
 
-// processes are the containers of one namespace as upstream's stream handlers want them.
-type processes struct {
+// process is a running container as upstream's stream handlers want it.
+type process struct {
 	engine    *docker.Engine
-	pods      Pods
-	namespace string
+	container Target
 }
 
 // ExecInContainer runs cmd; a code other than 0 is an error of the kind that upstream passes on to the user.
-func (p processes) ExecInContainer(ctx context.Context, pod, _, container string, cmd []string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize, _ time.Duration) error {
-	t, err := p.pods.Running(p.namespace, pod, container)
-	if err != nil {
-		return err
-	}
-	code, err := p.engine.Exec(ctx, t.ID, cmd, streams(ctx, in, out, errs, tty, resize))
+func (p process) ExecInContainer(ctx context.Context, _, _, _ string, cmd []string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize, _ time.Duration) error {
+	code, err := p.engine.Exec(ctx, p.container.ID, cmd, streams(ctx, in, out, errs, tty, resize))
 	if err != nil {
 		return err
 	}
@@ -36,12 +31,8 @@ func (p processes) ExecInContainer(ctx context.Context, pod, _, container string
 }
 
 // AttachContainer joins the streams of a container's first process.
-func (p processes) AttachContainer(ctx context.Context, pod, _, container string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
-	t, err := p.pods.Running(p.namespace, pod, container)
-	if err != nil {
-		return err
-	}
-	return p.engine.Attach(ctx, t.ID, streams(ctx, in, out, errs, t.TTY || tty, resize))
+func (p process) AttachContainer(ctx context.Context, _, _, _ string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
+	return p.engine.Attach(ctx, p.container.ID, streams(ctx, in, out, errs, p.container.TTY || tty, resize))
 }
 
 // streams leaves out what is not there: a nil *T in an interface would be taken for a stream.

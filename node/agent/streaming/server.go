@@ -111,9 +111,23 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	p := processes{s.cfg.Engine, s.cfg.Pods, r.PathValue("namespace")}
+	p, ok := s.process(w, r)
+	if !ok {
+		return
+	}
 	remotecommand.ServeExec(w, r, p, r.PathValue("pod"), "", r.PathValue("container"), r.URL.Query()["command"], opts,
 		idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
+}
+
+// process finds the container that is asked for. One that does not run is refused before there are streams, on which upstream would wrap
+// the reason in words about internal errors, twice.
+func (s *Server) process(w http.ResponseWriter, r *http.Request) (p process, ok bool) {
+	t, err := s.cfg.Pods.Running(r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return p, false
+	}
+	return process{s.cfg.Engine, t}, true
 }
 
 func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
@@ -122,7 +136,10 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	p := processes{s.cfg.Engine, s.cfg.Pods, r.PathValue("namespace")}
+	p, ok := s.process(w, r)
+	if !ok {
+		return
+	}
 	remotecommand.ServeAttach(w, r, p, r.PathValue("pod"), "", r.PathValue("container"), opts,
 		idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
