@@ -123,11 +123,25 @@ func (m *Mesh) Merge(ctx context.Context, snap *store.SnapshotReader) (store.Mer
 	}
 	merged, err := m.store.Merge(ctx, snap)
 	if merged.News > 0 {
-		for _, p := range m.Members() {
-			if p.State == Alive && p.ID != m.self.ID() {
-				m.catchUp(p.ID)
-			}
-		}
+		m.share()
 	}
 	return merged, err
+}
+
+// Admit is Store.Admit, and what it takes back reaches the others at once.
+func (m *Mesh) Admit(ctx context.Context, id string, replace bool) error {
+	err := m.store.Admit(ctx, id, replace)
+	if err == nil {
+		m.share()
+	}
+	return err
+}
+
+// share reconciles with everybody soon: what was merged here as if a peer had brought it is not gossiped.
+func (m *Mesh) share() {
+	for _, p := range m.Members() {
+		if p.State == Alive && p.ID != m.self.ID() {
+			m.catchUp(p.ID)
+		}
+	}
 }

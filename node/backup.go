@@ -135,7 +135,7 @@ func lostPart(l store.Lost) string {
 
 // AdmitLost takes an entry of lost-and-found back.
 func (s *server) AdmitLost(ctx context.Context, id string, replace bool) error {
-	return s.mesh.Store().Admit(ctx, id, replace)
+	return s.mesh.Admit(ctx, id, replace)
 }
 
 // DropLost throws an entry of lost-and-found away.

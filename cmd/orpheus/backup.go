@@ -120,6 +120,10 @@ stays as it is, what was deleted since stays deleted, and what is older than del
 // restoreFrom merges into the mesh of the daemon that answers, or makes the data directory where none does.
 func restoreFrom(cmd *cobra.Command, plain io.Reader) error {
 	out := cmd.OutOrStdout()
+	cfg, err := load(cmd) // first: a file or a variable may say where the daemon is
+	if err != nil {
+		return err
+	}
 	d := daemon(cmd)
 	if _, err := d.Status(cmd.Context()); err == nil {
 		m, err := d.Merge(cmd.Context(), plain)
@@ -131,10 +135,6 @@ func restoreFrom(cmd *cobra.Command, plain io.Reader) error {
 			fmt.Fprintf(out, "%d entries are in lost-and-found: see `orpheus lost-and-found`\n", m.Lost)
 		}
 		return nil
-	}
-	cfg, err := load(cmd)
-	if err != nil {
-		return err
 	}
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configuration: %w", err)

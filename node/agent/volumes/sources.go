@@ -46,7 +46,11 @@ func (m *Manager) fill(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, d
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
-	return w.Write(files, func(sub string) error { return own(filepath.Join(dir, sub), fsGroup(pod)) })
+	if err := w.Write(files, func(sub string) error { return own(filepath.Join(dir, sub), fsGroup(pod)) }); err != nil {
+		return err
+	}
+	// Containers only read the volume: where others are mounted in it the engine could not make their mount points.
+	return volumeutil.MakeNestedMountpoints(v.Name, dir, *pod)
 }
 
 func (m *Manager) payload(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (payload, error) {

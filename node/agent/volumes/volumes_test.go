@@ -79,6 +79,25 @@ func TestMountedConfigMapFollowsItsSource(t *testing.T) {
 	}
 }
 
+// Containers only read a configMap, so whatever is mounted within it needs its mount point before.
+func TestVolumesMountedInConfigMapsFindTheirPlace(t *testing.T) {
+	m, _ := manager(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "conf"}, Data: map[string]string{"k": "v1"}})
+	p := pod(configMapVolume("conf"), corev1.Volume{Name: "inner", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+	p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "cm", MountPath: "/www"}, {Name: "inner", MountPath: "/www/cgi-bin/now"}}
+	mounted, err := m.Setup(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if info, err := os.Stat(filepath.Join(mounted["cm"], "cgi-bin", "now")); err != nil || !info.IsDir() {
+			t.Errorf("no mount point: %v", err)
+		}
+		if err := m.Refresh(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestSecretsAndTokensAreInMemoryOnly(t *testing.T) {
 	m, _ := manager(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s"}, Data: map[string][]byte{"password": []byte("hunter2")}})
 	p := pod(
