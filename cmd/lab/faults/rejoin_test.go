@@ -35,7 +35,7 @@ func rejoin(l lab) {
 		if living != 1 && h != "x3" {
 			l.t.Errorf("%s sees %d living members called x3", h, living)
 		}
-		if s := l.status(h); strings.Contains(s, "server x3") {
+		if s := l.status(h); strings.Contains(s, "server x3: failed") || strings.Contains(s, "server x3: left") {
 			l.t.Errorf("%s still misses the former x3:\n%s", h, s)
 		}
 	}
