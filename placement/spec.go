@@ -79,17 +79,22 @@ func (w *world) shape(s *spec, k *kind) *shape {
 	return x
 }
 
-// spec returns the demands of p.
+// spec returns the demands of p. Replicas mostly come one after the other.
 func (w *world) spec(p *Pod) *spec {
+	if s := w.lastSpec; s != nil && sameDemands(&s.pod, p) {
+		return s
+	}
 	d := demands(p)
 	for _, s := range w.specs[d] {
 		if sameDemands(&s.pod, p) {
+			w.lastSpec = s
 			return s
 		}
 	}
 	s := w.newSpec(p)
 	w.specs[d] = append(w.specs[d], s)
 	w.specCount++
+	w.lastSpec = s
 	return s
 }
 

@@ -103,6 +103,7 @@ type world struct {
 	rules             int // rises when hosts or rules change
 	specs             map[digest][]*spec
 	specCount         int
+	lastSpec          *spec // that a pod has asked for
 	owners            map[string]*owner
 	budgets           []*budget
 	scarcity          scarcity
@@ -114,6 +115,7 @@ type world struct {
 	dead    []int32            // records of dropped pods, still in some list
 	spare   []int32
 	queue   []int32 // that wait
+	places  []queued
 	sorted  bool
 	refused []int32 // that are invalid
 	others  []string
@@ -158,7 +160,7 @@ func (w *world) apply(d *Delta) {
 	}
 	w.putHosts(d.Hosts)
 	if len(w.pods) == 0 {
-		w.pods, w.byUID = make([]record, 0, len(d.Pods)), make(map[string]int32, len(d.Pods))
+		w.pods, w.byUID, w.queue = make([]record, 0, len(d.Pods)), make(map[string]int32, len(d.Pods)), make([]int32, 0, len(d.Pods))
 	}
 	for i := range d.Pods {
 		w.putPod(&d.Pods[i])
