@@ -14,7 +14,7 @@ func (w *world) decide() Plan {
 	w.line()
 	w.weighScarcity()
 	w.plan++
-	w.moves, w.repairs = 0, 256+len(w.queue)/2
+	w.moves, w.repairs, w.exchanges = 0, 256+len(w.queue)/2, exchangeTries
 	for _, b := range w.budgets {
 		b.left = b.view.Allowed
 	}
@@ -36,6 +36,7 @@ func (w *world) decide() Plan {
 			left = append(left, i)
 		}
 		w.queue = left
+		progress = progress || w.exchangeAny(&plan)
 	}
 	plan.Pending = w.pending()
 	w.preemptFor(w.queue, &plan)

@@ -62,6 +62,7 @@ type shape struct {
 	explained int // the stamp of pending; 0: never
 	pending   Pending
 	barren    [2]int // the Plan and the stamp at which repair did not help
+	jammed    [2]int // those at which no exchange did
 	firm      [2]int // and those at which preemption did not
 }
 

@@ -120,12 +120,13 @@ type world struct {
 	refused []int32 // that are invalid
 	others  []string
 
-	ranks    ranks   // of placed pods
-	reserved []int32 // nominated pods that wait, while a Plan is made
-	doomed   []int32 // victims of this Plan
-	tried    []int32
-	moves    int // of pods that run, in this Plan
-	repairs  int // that this Plan may still try
+	ranks     ranks   // of placed pods
+	reserved  []int32 // nominated pods that wait, while a Plan is made
+	doomed    []int32 // victims of this Plan
+	tried     []int32
+	moves     int // of pods that run, in this Plan
+	repairs   int // that this Plan may still try
+	exchanges int // and these
 
 	fresh  []int32 // bound by the Plan that is being made
 	delta  int     // number of the Delta
