@@ -135,6 +135,8 @@ func (c *core) settled(now time.Time, p *proposed) {
 	case p.err != nil && !w.ev.write.Human && !slices.Equal(e.version(), w.ev.base) && !c.counts(w.recs):
 		c.doubt(w.recs)
 		c.refuse(w.ev, ErrConflict)
+	case c.forgotten(w.recs[0]):
+		c.refuse(w.ev, ErrGone)
 	case p.err != nil || p.verdict == accepted:
 		c.apply(now, e, w.ev, w.recs)
 	default:
@@ -149,6 +151,11 @@ func (c *core) settled(now time.Time, p *proposed) {
 		c.refuse(w.ev, p.verdict.err())
 	}
 	c.resume(now, w.ev.write.Key)
+}
+
+// forgotten tells that r would go to lost-and-found: it is of a life that everybody saw die so long ago that its tombstone is gone.
+func (c *core) forgotten(r *Record) bool {
+	return c.cfg.Class(r.Key) == Durable && c.life(r.Key, r.UID) == nil && r.born() <= c.horizon[r.Kind]
 }
 
 // counts tells that all of these records are here already, or what was made of them since: the home accepted them, and

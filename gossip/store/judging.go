@@ -42,7 +42,7 @@ func (c *core) verdict(e *entry, recs []*Record) verdict {
 	living := e.living()
 	l := e.life(r.UID)
 	switch {
-	case l != nil && l.dead():
+	case l != nil && l.dead(), c.forgotten(r):
 		return gone
 	case l == nil && len(r.context) == 0 && len(living) > 0:
 		return exists

@@ -38,7 +38,7 @@ func (c *core) merge(now time.Time, r *Record) bool {
 		return false
 	}
 	l := c.life(r.Key, r.UID)
-	if l == nil && r.born() <= c.horizon[r.Kind] {
+	if c.forgotten(r) {
 		if r.Part == Intent && r.Op == Put {
 			c.emit(effect{lose: r}) // its tombstone may have been purged: no resurrection
 		}

@@ -80,7 +80,7 @@ func wholeLife(t *testing.T, b *bench) {
 // gone waits until nothing of a pod is left anywhere.
 func (b *bench) gone(name string, uid string) {
 	b.t.Helper()
-	b.until("pod "+name+" gone from the API", 15*time.Second, func() bool {
+	b.until("pod "+name+" gone from the API", soon, func() bool {
 		_, err := b.api.CoreV1().Pods("ns").Get(b.t.Context(), name, metav1.GetOptions{})
 		return err != nil
 	})
@@ -99,7 +99,7 @@ func initOrder(t *testing.T, b *bench) {
 				StartupProbe: &v1.Probe{PeriodSeconds: 1, FailureThreshold: 10, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"test", "-e", "/tmp/up"}}}}},
 			{Name: "two", Command: sh("echo two >> /s/order"), VolumeMounts: shared}},
 		Containers: []v1.Container{{Name: "c", Command: sh("echo main >> /s/order; sleep 600"), VolumeMounts: shared}}})
-	p := b.untilPod("init", "ready", 15*time.Second, ready)
+	p := b.untilPod("init", "ready", soon, ready)
 	if got := b.exec("init", "c", "cat", "/s/order"); got != "one\nside\ntwo\nmain\n" {
 		t.Errorf("order: %q", got)
 	}
@@ -114,7 +114,7 @@ func initOrder(t *testing.T, b *bench) {
 
 func crash(t *testing.T, b *bench) {
 	b.pod("crash", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("echo try; echo last words > /dev/termination-log; exit 3")}}})
-	p := b.untilPod("crash", "in back-off", 15*time.Second, func(p *v1.Pod) bool {
+	p := b.untilPod("crash", "in back-off", soon, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].State.Waiting != nil && p.Status.ContainerStatuses[0].State.Waiting.Reason == "CrashLoopBackOff"
 	})
 	c := p.Status.ContainerStatuses[0]
@@ -132,7 +132,7 @@ func crash(t *testing.T, b *bench) {
 func completes(t *testing.T, b *bench) {
 	b.pod("job", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{
 		{Name: "good", Command: sh("exit 0")}, {Name: "bad", Command: sh("echo oops; exit 1"), TerminationMessagePolicy: v1.TerminationMessageFallbackToLogsOnError}}})
-	p := b.untilPod("job", "failed", 15*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
+	p := b.untilPod("job", "failed", soon, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
 	if got := p.Status.ContainerStatuses[1].State.Terminated; got == nil || got.Message != "oops\n" {
 		t.Errorf("status: %s", describe(p))
 	}
@@ -147,7 +147,7 @@ func completes(t *testing.T, b *bench) {
 func liveness(t *testing.T, b *bench) {
 	b.pod("ill", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("trap 'exit 0' TERM; touch /tmp/ok; sleep 2 & wait; rm /tmp/ok; while true; do sleep 0.1; done"),
 		LivenessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"test", "-e", "/tmp/ok"}}}}}}})
-	p := b.untilPod("ill", "restarted", 15*time.Second, func(p *v1.Pod) bool {
+	p := b.untilPod("ill", "restarted", soon, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].RestartCount == 1 && p.Status.ContainerStatuses[0].State.Running != nil
 	})
 	if last := p.Status.ContainerStatuses[0].LastTerminationState.Terminated; last == nil || last.Reason != "Completed" {
@@ -160,7 +160,7 @@ func liveness(t *testing.T, b *bench) {
 func missing(t *testing.T, b *bench) {
 	b.pod("want", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"), EnvFrom: []v1.EnvFromSource{
 		{ConfigMapRef: &v1.ConfigMapEnvSource{LocalObjectReference: v1.LocalObjectReference{Name: "later"}}}}}}})
-	p := b.untilPod("want", "config error", 15*time.Second, func(p *v1.Pod) bool {
+	p := b.untilPod("want", "config error", soon, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].State.Waiting != nil && p.Status.ContainerStatuses[0].State.Waiting.Reason == "CreateContainerConfigError"
 	})
 	if got := p.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(got, `"later" not found`) {
@@ -196,7 +196,7 @@ func files(t *testing.T, b *bench) {
 			{Name: "mem", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{Medium: v1.StorageMediumMemory}}}},
 		Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"), VolumeMounts: []v1.VolumeMount{
 			{Name: "cm", MountPath: "/cm"}, {Name: "sec", MountPath: "/sec", ReadOnly: true}, {Name: "tok", MountPath: "/tok"}, {Name: "mem", MountPath: "/mem"}, {Name: "mem", MountPath: "/sub", SubPath: "a/b"}}}}})
-	p := b.untilPod("files", "ready", 15*time.Second, ready)
+	p := b.untilPod("files", "ready", soon, ready)
 	if got := b.exec("files", "c", "sh", "-c", "cat /cm/k /sec/p /tok/token; touch /mem/x /sub/y; ls /mem/a/b; stat -f -c %T /sec /mem; stat -c %g /mem/x; id -u"); got != "v1hushsignedy\ntmpfs\ntmpfs\n4242\n1000\n" {
 		t.Errorf("files: %q", got)
 	}
@@ -218,7 +218,7 @@ func graceful(t *testing.T, b *bench) {
 				Lifecycle: &v1.Lifecycle{PostStart: &v1.LifecycleHandler{Exec: &v1.ExecAction{Command: sh("echo post >> /h/notes")}},
 					PreStop: &v1.LifecycleHandler{Exec: &v1.ExecAction{Command: sh("echo pre >> /h/notes")}}}},
 			{Name: "stubborn", Command: sh("trap '' TERM; while true; do sleep 0.1; done")}}})
-	p := b.untilPod("polite", "ready", 15*time.Second, ready)
+	p := b.untilPod("polite", "ready", soon, ready)
 	begun := time.Now()
 	b.delete("polite", 3)
 	b.gone("polite", string(p.UID))
@@ -234,8 +234,8 @@ func restart(t *testing.T, b *bench) {
 	b.pod("kept", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600"),
 		ReadinessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"true"}}}}}}})
 	lost := b.pod("lost", v1.PodSpec{Containers: []v1.Container{{Name: "c", Command: sh("sleep 600")}}})
-	kept := b.untilPod("kept", "ready", 15*time.Second, ready)
-	b.untilPod("lost", "ready", 15*time.Second, ready)
+	kept := b.untilPod("kept", "ready", soon, ready)
+	b.untilPod("lost", "ready", soon, ready)
 	before := b.containers(docker.Label + "=" + string(kept.UID))
 	b.stop()
 	if err := b.api.CoreV1().Pods("ns").Delete(t.Context(), "lost", metav1.DeleteOptions{}); err != nil {
@@ -270,7 +270,7 @@ func outOfMemory(t *testing.T, b *bench) {
 func sharedProcesses(t *testing.T, b *bench) {
 	p := b.pod("shared", v1.PodSpec{ShareProcessNamespace: ptr(true), Containers: []v1.Container{
 		{Name: "a", Command: sh("(sh -c 'sleep 0.2' &) ; sleep 600")}, {Name: "b", Command: sh("sleep 601")}}})
-	b.untilPod("shared", "ready", 15*time.Second, ready)
+	b.untilPod("shared", "ready", soon, ready)
 	b.until("the orphan is reaped", 5*time.Second, func() bool { return !strings.Contains(b.exec("shared", "a", "ps", "-o", "stat,args"), "sleep 0.2") })
 	got := b.exec("shared", "a", "ps", "-o", "pid,stat,args")
 	if !strings.Contains(got, "/pause") || !strings.Contains(got, "sleep 601") || strings.Contains(got, " Z") {
@@ -286,7 +286,7 @@ func secured(t *testing.T, b *bench) {
 			{Name: "root", Command: sh("sleep 600")},
 			{Name: "c", Command: sh("sleep 600"), SecurityContext: &v1.SecurityContext{RunAsUser: ptr(int64(1234)), RunAsGroup: ptr(int64(2345)), ReadOnlyRootFilesystem: ptr(true),
 				AllowPrivilegeEscalation: ptr(false), Capabilities: &v1.Capabilities{Drop: []v1.Capability{"ALL"}, Add: []v1.Capability{"NET_BIND_SERVICE"}}}}}})
-	p := b.untilPod("secure", "one runs", 15*time.Second, func(p *v1.Pod) bool {
+	p := b.untilPod("secure", "one runs", soon, func(p *v1.Pod) bool {
 		return len(p.Status.ContainerStatuses) == 2 && p.Status.ContainerStatuses[1].State.Running != nil
 	})
 	if w := p.Status.ContainerStatuses[0].State.Waiting; w == nil || w.Reason != "CreateContainerConfigError" || !strings.Contains(w.Message, "runAsNonRoot") {
@@ -305,7 +305,7 @@ func secured(t *testing.T, b *bench) {
 func hostNetwork(t *testing.T, b *bench) {
 	b.pod("host", v1.PodSpec{HostNetwork: true, Containers: []v1.Container{{Name: "c", Command: sh("mkdir /tmp/w; httpd -f -p 127.0.0.1:18080 -h /tmp/w"),
 		ReadinessProbe: &v1.Probe{PeriodSeconds: 1, ProbeHandler: v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromInt32(18080)}}}}}})
-	p := b.untilPod("host", "ready", 15*time.Second, ready)
+	p := b.untilPod("host", "ready", soon, ready)
 	if p.Status.PodIP != "127.0.0.1" || p.Status.HostIP != "127.0.0.1" {
 		t.Errorf("status: %s", describe(p))
 	}
@@ -321,7 +321,7 @@ func localClaim(t *testing.T, b *bench) {
 	for _, name := range []string{"writer", "reader"} {
 		p := b.pod(name, v1.PodSpec{Volumes: []v1.Volume{{Name: "d", VolumeSource: v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}},
 			Containers: []v1.Container{{Name: "c", Command: sh("echo " + name + " >> /d/who; sleep 600"), VolumeMounts: []v1.VolumeMount{{Name: "d", MountPath: "/d"}}}}})
-		b.untilPod(name, "ready", 15*time.Second, ready)
+		b.untilPod(name, "ready", soon, ready)
 		if name == "reader" {
 			b.until("the words of both", 5*time.Second, func() bool { return b.exec(name, "c", "cat", "/d/who") == "writer\nreader\n" })
 		}

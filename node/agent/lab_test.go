@@ -285,6 +285,9 @@ func (b *bench) get(name string) *v1.Pod {
 	return p
 }
 
+// soon is for what must happen, and is hardly ever waited for in full: on a machine that starves its engine 15 s were not enough.
+const soon = time.Minute
+
 // until polls what the outside world can see; the agent itself works by events.
 func (b *bench) until(what string, within time.Duration, ok func() bool) {
 	b.t.Helper()

@@ -92,6 +92,7 @@ var regressions = map[uint64]string{
 	32154: "a node that had been a year ahead let go of another's record, an hour ahead, whose author then lost its disk",
 	34030: "so it forgot its own edits that were under such a record, and gave their object's UID to a new one",
 	44082: "an edit written anew was another one to those who had answered for the first",
+	44709: "a write whose home stayed silent was answered as done, and lay in lost-and-found: its object's tombstone had been purged meanwhile",
 	48749: "(the oracle) so is a machine's write",
 }
 
