@@ -14,7 +14,7 @@ func (w *world) decide() Plan {
 	w.line()
 	w.weighScarcity()
 	w.plan++
-	w.moves, w.repairs = 0, 256+len(w.queue)/2
+	w.moves, w.repairs, w.exchanges = 0, 256+len(w.queue)/2, exchangeTries
 	for _, b := range w.budgets {
 		b.left = b.view.Allowed
 	}
@@ -22,6 +22,7 @@ func (w *world) decide() Plan {
 	if n := len(w.queue); n > 0 {
 		plan.Binds = make([]Bind, 0, n)
 		w.others = make([]string, 0, min(n*(w.want-1), 1<<20))
+		w.fresh = slices.Grow(w.fresh, n)
 	}
 	for progress := true; progress; {
 		progress = false
@@ -35,6 +36,7 @@ func (w *world) decide() Plan {
 			left = append(left, i)
 		}
 		w.queue = left
+		progress = progress || w.exchangeAny(&plan)
 	}
 	plan.Pending = w.pending()
 	w.preemptFor(w.queue, &plan)
@@ -153,14 +155,34 @@ func (w *world) line() {
 	if w.sorted {
 		return
 	}
-	slices.SortFunc(w.queue, func(a, b int32) int {
-		x, y := &w.pods[a], &w.pods[b]
-		if x.order != y.order {
-			return cmp.Compare(x.order, y.order)
-		}
-		return cmp.Or(cmp.Compare(x.family(), y.family()), cmp.Compare(x.hash, y.hash), cmp.Compare(x.uid, y.uid))
-	})
-	w.sorted = true
+	places := slices.Grow(w.places[:0], len(w.queue))
+	for _, i := range w.queue {
+		r := &w.pods[i]
+		places = append(places, queued{r.order, r.family(), r.hash, i})
+	}
+	slices.SortFunc(places, w.sooner)
+	for n := range places {
+		w.queue[n] = places[n].pod
+	}
+	w.places, w.sorted = places[:0], true
+}
+
+// queued is a pod's place in the queue, so that to sort it means to look at records only where hashes are equal.
+type queued struct {
+	order, family, hash uint64
+	pod                 int32
+}
+
+func (w *world) sooner(a, b queued) int {
+	switch {
+	case a.order != b.order:
+		return cmp.Compare(a.order, b.order)
+	case a.family != b.family:
+		return cmp.Compare(a.family, b.family)
+	case a.hash != b.hash:
+		return cmp.Compare(a.hash, b.hash)
+	}
+	return cmp.Compare(w.pods[a.pod].uid, w.pods[b.pod].uid)
 }
 
 // family is a hash that pods of one owner share.

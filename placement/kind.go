@@ -85,6 +85,7 @@ type audience struct {
 	sets      map[digest][]*labelset
 	setsBy    map[Label][]*labelset
 	allSets   []*labelset
+	lastSet   *labelset // that a pod had
 	kinds     map[string]*kind
 	none      *kind
 	spelled   []byte
@@ -155,6 +156,10 @@ func (w *world) introduce(s *selector) {
 
 // labelset returns that of a pod.
 func (w *world) labelset(p *Pod) *labelset {
+	a := &w.audience
+	if l := a.lastSet; l != nil && l.namespace == p.Namespace && slices.Equal(l.labels, p.Labels) {
+		return l
+	}
 	var d digest
 	d.string(p.Namespace)
 	for i := range p.Labels {
@@ -163,15 +168,16 @@ func (w *world) labelset(p *Pod) *labelset {
 		one.string(p.Labels[i].Value)
 		d += one
 	}
-	a := &w.audience
 	for _, l := range a.sets[d] {
 		if l.namespace == p.Namespace && sameLabels(l.labels, p.Labels) {
+			a.lastSet = l
 			return l
 		}
 	}
 	l := &labelset{namespace: p.Namespace, labels: slices.Clone(p.Labels), kind: a.none, pods: -1, invalid: validLabels(p.Labels)}
 	slices.SortFunc(l.labels, func(a, b Label) int { return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Value, b.Value)) })
 	a.sets[d] = append(a.sets[d], l)
+	a.lastSet = l
 	if l.invalid != nil {
 		return l
 	}

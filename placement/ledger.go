@@ -23,7 +23,7 @@ func (w *world) ledger(s *Spread, st *static, sel *selector, keys []string) *led
 			return l
 		}
 	}
-	l := &ledger{topology: t, eligible: e, counts: make([]int32, t.domains), members: make([]int32, t.domains), with: []int32{0}}
+	l := &ledger{topology: t, eligible: e, home: make([]int32, 0, len(w.id)), counts: make([]int32, t.domains), members: make([]int32, t.domains), with: []int32{0}}
 	for h := range w.id {
 		l.join(int32(h))
 	}

@@ -222,8 +222,8 @@ func shuffled[T any](t *rapid.T, s []T) []T {
 // The same View in another order, down to the labels and terms of each pod, gives the same bytes.
 func TestOrderDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		v, o := drawView(t), drawOptions(t)
-		u := View{Hosts: shuffled(t, v.Hosts), Pods: shuffled(t, v.Pods)}
+		v, o := drawView(t), drawBoldOptions(t)
+		u := View{Hosts: shuffled(t, v.Hosts), Pods: shuffled(t, v.Pods), Budgets: shuffled(t, v.Budgets)}
 		for i := range u.Hosts {
 			u.Hosts[i].Labels, u.Hosts[i].Taints = shuffled(t, u.Hosts[i].Labels), shuffled(t, u.Hosts[i].Taints)
 		}

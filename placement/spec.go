@@ -62,6 +62,7 @@ type shape struct {
 	explained int // the stamp of pending; 0: never
 	pending   Pending
 	barren    [2]int // the Plan and the stamp at which repair did not help
+	jammed    [2]int // those at which no exchange did
 	firm      [2]int // and those at which preemption did not
 }
 
@@ -79,17 +80,22 @@ func (w *world) shape(s *spec, k *kind) *shape {
 	return x
 }
 
-// spec returns the demands of p.
+// spec returns the demands of p. Replicas mostly come one after the other.
 func (w *world) spec(p *Pod) *spec {
+	if s := w.lastSpec; s != nil && sameDemands(&s.pod, p) {
+		return s
+	}
 	d := demands(p)
 	for _, s := range w.specs[d] {
 		if sameDemands(&s.pod, p) {
+			w.lastSpec = s
 			return s
 		}
 	}
 	s := w.newSpec(p)
 	w.specs[d] = append(w.specs[d], s)
 	w.specCount++
+	w.lastSpec = s
 	return s
 }
 

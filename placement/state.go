@@ -103,6 +103,7 @@ type world struct {
 	rules             int // rises when hosts or rules change
 	specs             map[digest][]*spec
 	specCount         int
+	lastSpec          *spec // that a pod has asked for
 	owners            map[string]*owner
 	budgets           []*budget
 	scarcity          scarcity
@@ -114,16 +115,18 @@ type world struct {
 	dead    []int32            // records of dropped pods, still in some list
 	spare   []int32
 	queue   []int32 // that wait
+	places  []queued
 	sorted  bool
 	refused []int32 // that are invalid
 	others  []string
 
-	ranks    ranks   // of placed pods
-	reserved []int32 // nominated pods that wait, while a Plan is made
-	doomed   []int32 // victims of this Plan
-	tried    []int32
-	moves    int // of pods that run, in this Plan
-	repairs  int // that this Plan may still try
+	ranks     ranks   // of placed pods
+	reserved  []int32 // nominated pods that wait, while a Plan is made
+	doomed    []int32 // victims of this Plan
+	tried     []int32
+	moves     int // of pods that run, in this Plan
+	repairs   int // that this Plan may still try
+	exchanges int // and these
 
 	fresh  []int32 // bound by the Plan that is being made
 	delta  int     // number of the Delta
@@ -158,7 +161,7 @@ func (w *world) apply(d *Delta) {
 	}
 	w.putHosts(d.Hosts)
 	if len(w.pods) == 0 {
-		w.pods, w.byUID = make([]record, 0, len(d.Pods)), make(map[string]int32, len(d.Pods))
+		w.pods, w.byUID, w.queue = make([]record, 0, len(d.Pods)), make(map[string]int32, len(d.Pods)), make([]int32, 0, len(d.Pods))
 	}
 	for i := range d.Pods {
 		w.putPod(&d.Pods[i])

@@ -1,6 +1,9 @@
 package placement
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // taste is how much pods of one shape like every host. It is kept while pods of the shape are decided one after the other,
 // because what one of them changes concerns few hosts.
@@ -109,21 +112,29 @@ func (w *world) favourites(t *taste, s *shape) int64 {
 func (t *taste) split(s *shape, words int) {
 	t.above, t.at = append(t.above[:0], s.static.bits.row(0)[:words]...), append(t.at[:0], s.static.bits.row(0)[:words]...)
 	equal := uint64(1)
-	for _, h := range s.static.hosts {
-		bit := uint64(1) << (h & 63)
-		if t.like[h] <= t.least {
-			t.above[h>>6] &^= bit
+	for i := range words {
+		above, at := uint64(0), uint64(0)
+		for h, like := range t.like[i<<6 : min(i<<6+64, len(t.like))] {
+			above |= bit(like > t.least) << h
+			at |= bit(like == t.least) << h
 		}
-		if t.like[h] == t.least {
-			equal++
-		} else {
-			t.at[h>>6] &^= bit
-		}
+		t.above[i] &= above
+		t.at[i] &= at
+		equal += uint64(bits.OnesCount64(t.at[i]))
 	}
 	t.edge = farthest
 	if r := s.reach / equal; r < farthest/uint64(len(s.static.hosts)+1) {
 		t.edge = r * uint64(len(s.static.hosts)+1)
 	}
+}
+
+// bit is 1 for true, without a branch that nobody can foretell.
+func bit(is bool) uint64 {
+	n := uint64(0)
+	if is {
+		n = 1
+	}
+	return n
 }
 
 // set notes what a host is liked now.
