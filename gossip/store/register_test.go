@@ -244,6 +244,30 @@ func TestPartsFollowTheirLife(t *testing.T) {
 	}
 }
 
+// TestStatusComesBeforeRevival: a status is older than the edit that revives its object, so a reconciliation brings it first.
+func TestStatusComesBeforeRevival(t *testing.T) {
+	l, x := newLab(t, "a", "b"), pod("x")
+	must := func(n string, w Write) {
+		t.Helper()
+		w.Key = x
+		if err := l.do(n, w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must("a", Write{Body: []byte("1")})
+	l.mix("a", "b")
+	must("b", Write{Op: Delete})
+	must("a", Write{Part: Status, Body: []byte("s")})
+	must("a", Write{Body: []byte("2"), Human: true})
+	l.cores["a"].set.all(func(r *Record) bool {
+		l.cores["b"].Step(l.now, event{receive: []*Record{r}})
+		return true
+	})
+	if o := l.object("b", x); o == nil || string(o.Bodies[Intent]) != "2" || string(o.Bodies[Status]) != "s" {
+		t.Fatalf("revived: %s", describe(o))
+	}
+}
+
 func TestFutureIsHeld(t *testing.T) {
 	l, x := newLab(t, "a", "b"), pod("x")
 	l.now = l.now.Add(time.Hour)

@@ -65,6 +65,7 @@ func (c *core) raise(kind string, at Stamp) {
 
 func (c *core) purge(l *life) {
 	c.end(l)
+	c.held.take(l.uid)
 	c.emit(effect{show: &shown{key: *l.key, purged: []UID{l.uid}, only: true}})
 }
 

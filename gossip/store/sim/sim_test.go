@@ -94,6 +94,7 @@ var regressions = map[uint64]string{
 	44082: "an edit written anew was another one to those who had answered for the first",
 	44709: "a write whose home stayed silent was answered as done, and lay in lost-and-found: its object's tombstone had been purged meanwhile",
 	48749: "(the oracle) so is a machine's write",
+	80138: "a status came before the edit that revived its object, so that every node had to meet two others to have both",
 }
 
 func TestRegressions(t *testing.T) {

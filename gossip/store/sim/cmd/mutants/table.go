@@ -41,7 +41,7 @@ var mutants = []mutant{
 	{"early records never become due", "sweeping.go", "	c.due(now)\n", ""},
 	{"a clock that was ahead stays so", "sweeping.go", "	c.redate(now)\n", ""},
 	{"statuses outlive their object", "merging.go", "		if r != nil {\n			c.drop(r)\n			l.parts[p] = nil\n		}\n", "		if r != nil {\n			l.parts[p] = nil\n		}\n"},
-	{"the last status to arrive wins", "merging.go", "	if l.dead() || old != nil && !r.newer(old) {\n", "	if l.dead() {\n"},
+	{"the last status to arrive wins", "merging.go", "	if old != nil && !r.newer(old) {\n", "	if old != nil && old == r {\n"},
 	{"old lives are merged behind the horizon", "merging.go", "	if c.forgotten(r) {\n", "	if c.forgotten(r) && r.Op == Delete {\n"},
 	{"a life's birth is its latest record", "authoring.go", "== nil && r.born() <= c.horizon[r.Kind]\n", "== nil && r.Stamp <= c.horizon[r.Kind]\n"},
 	{"tombstones are purged without asking", "sweeping.go", "c.everywhere(old) {\n", "(c.everywhere(old) || true) {\n"},
