@@ -286,6 +286,32 @@ func TestFutureIsHeld(t *testing.T) {
 	}
 }
 
+// TestUnknownOldLife: a node that knows nothing of an old life but an edit dated next year must not tell a horizon behind its birth.
+func TestUnknownOldLife(t *testing.T) {
+	l, x := newLab(t, "a", "b"), pod("x")
+	year, b := 365*24*time.Hour, l.cores["b"]
+	if err := l.do("a", Write{Key: x, Body: []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	l.now = l.now.Add(year)
+	if err := l.do("a", Write{Key: x, Body: []byte("2"), Human: true}); err != nil {
+		t.Fatal(err)
+	}
+	l.now = l.now.Add(2*time.Hour - year)
+	met := event{met: &meeting{peer: hello{horizons: []horizonOf{{x.Kind, stampOf(l.now.Add(-time.Hour))}}}}}
+	l.hear("b", "a")
+	b.Step(l.now, met)
+	if len(b.horizon) > 0 {
+		t.Fatal("a horizon was taken over")
+	}
+	l.cores["a"].Step(l.now, event{tick: true}) // writes it anew
+	l.hear("b", "a")
+	b.Step(l.now, met)
+	if o := l.object("b", x); len(b.horizon) == 0 || b.early.size() > 0 || o == nil || string(o.Bodies[Intent]) != "2" {
+		t.Fatalf("horizons %v, %d early, shown: %s", b.horizon, b.early.size(), describe(o))
+	}
+}
+
 func TestPurgeAndHorizon(t *testing.T) {
 	l, x := newLab(t, "a", "b"), pod("x")
 	old := func() []*Record {
