@@ -1,10 +1,14 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"runtime/pprof"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -35,23 +39,31 @@ type floor struct {
 	ctx   context.Context // of its rooms
 	end   context.CancelFunc
 
-	mu   sync.Mutex // guards shut against work.Add
-	shut bool
-	work sync.WaitGroup
+	mu    sync.Mutex // guards shut against work.Add, and inUse
+	shut  bool
+	inUse map[string]bool // names of rooms
+	work  sync.WaitGroup
 }
+
+// Bounds of one floor's end.
+const (
+	floorEnd  = 10 * time.Second // for a successor: the store survives harder ends
+	lastEnd   = time.Minute      // of a daemon that stops; requests that run may take 25 s of it
+	suspicion = 28 * time.Second // after which what goes on is logged
+)
 
 func newHouse(ctx context.Context, log *slog.Logger) *house {
 	h := &house{log: log}
 	h.ctx, h.close = context.WithCancelCause(ctx)
 	for _, f := range []**floor{&h.doors, &h.rooms, &h.names, &h.ground} {
-		*f = &floor{house: h}
+		*f = &floor{house: h, inUse: map[string]bool{}}
 		(*f).ctx, (*f).end = context.WithCancel(context.WithoutCancel(ctx))
 	}
 	return h
 }
 
 // empty waits until the house is to be emptied, empties it and returns why: nil when its context ended. Goroutines are all
-// over then.
+// over then, but those of rooms that did not end within a minute.
 func (h *house) empty() error {
 	<-h.ctx.Done()
 	var why failure
@@ -63,31 +75,43 @@ func (h *house) empty() error {
 		return why.error
 	}
 	for _, f := range []*floor{h.doors, h.rooms, h.names, h.ground} {
-		f.empty(0)
+		f.empty(lastEnd)
 	}
 	return why.error
 }
 
-// empty ends the rooms and waits for them, no longer than bound where it is not 0: nobody else would end a daemon that is
-// about to become its successor.
+// empty ends the rooms and waits for them, no longer than bound: whoever waits for this daemon's end waits in vain otherwise. What
+// does not end is named, with what its goroutines do.
 func (f *floor) empty(bound time.Duration) {
 	f.mu.Lock()
 	f.shut = true
 	f.mu.Unlock()
 	f.end()
-	if bound == 0 {
-		f.work.Wait()
-		return
-	}
 	ended := make(chan struct{})
 	go func() { f.work.Wait(); close(ended) }()
-	t := time.NewTimer(bound)
-	defer t.Stop()
-	select {
-	case <-ended:
-	case <-t.C:
-		f.house.log.Error("a room does not end, the next image starts all the same", "after", bound)
+	leave, suspect := time.NewTimer(bound), time.NewTimer(min(bound, suspicion))
+	defer leave.Stop()
+	defer suspect.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-suspect.C:
+			var stacks bytes.Buffer
+			_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1) // a buffer takes all
+			f.house.log.Error("rooms do not end", "rooms", f.left(), "goroutines", stacks.String())
+		case <-leave.C:
+			f.house.log.Error("rooms are left behind", "rooms", f.left(), "after", bound)
+			return
+		}
 	}
+}
+
+// left are the rooms that have not ended.
+func (f *floor) left() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.inUse))
 }
 
 // failure is a cause to empty the house; whatever else ends its context is an order.
@@ -110,8 +134,14 @@ func (f *floor) Go(do func(ctx context.Context) error) {
 
 // open runs a room. One that ends before its time ends the daemon, and says so before the others are swept along.
 func (f *floor) open(name string, run func(context.Context) error) {
+	f.mu.Lock()
+	f.inUse[name] = true
+	f.mu.Unlock()
 	f.Go(func(ctx context.Context) error {
 		err := run(ctx)
+		f.mu.Lock()
+		delete(f.inUse, name)
+		f.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
 			return nil

@@ -55,6 +55,29 @@ func TestTheMeshStaysInSightWhileDoorsLetGoOfTheirClients(t *testing.T) {
 	})
 }
 
+// A room that does not end must not keep the daemon for ever, and the log says which it is and what it does.
+func TestARoomThatDoesNotEndIsNamedAndLeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		ctx, stop := context.WithCancel(t.Context())
+		h := newHouse(ctx, slog.New(slog.NewTextHandler(&log, nil)))
+		release := make(chan struct{})
+		h.rooms.open("stuck", func(context.Context) error { <-release; return nil })
+		h.rooms.open("orderly", func(ctx context.Context) error { <-ctx.Done(); return nil })
+		stop()
+		began := time.Now()
+		if err := h.empty(); err != nil || time.Since(began) != lastEnd {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+		for _, want := range []string{"rooms do not end", "rooms are left behind", "[stuck]", "TestARoomThatDoesNotEnd"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log does not say %q", want)
+			}
+		}
+		close(release)
+	})
+}
+
 func TestARoomThatFailsEmptiesTheHouse(t *testing.T) {
 	for name, floorOf := range map[string]func(*house) *floor{
 		"a door": func(h *house) *floor { return h.doors },

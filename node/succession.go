@@ -29,7 +29,6 @@ var ErrSucceeded = errors.New("the daemon gives way to its next image")
 const (
 	dismissal    = 10 * time.Second // for requests that run, while all is served on
 	lastRequests = 2 * time.Second  // for those that are left then, while new ones wait
-	floorEnd     = 10 * time.Second // a floor whose rooms take longer to end is left behind: the store survives harder ends
 )
 
 // successor decides once that there will be one.

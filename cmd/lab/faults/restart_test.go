@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -168,11 +169,13 @@ func (l lab) watchPods() (end func() []string) {
 	w, err := client.CoreV1().Pods("default").Watch(l.ctx, mine)
 	l.check(err)
 	seen := make(chan []string, 1)
+	var stopped atomic.Bool // what is read then may break off
 	go func() {
 		var changes []string
 		for e := range w.ResultChan() {
 			p, ok := e.Object.(*corev1.Pod)
 			switch {
+			case !ok && stopped.Load():
 			case !ok:
 				changes = append(changes, fmt.Sprintf("(the watch broke: %v)", e.Object))
 			case e.Type == watch.Added, e.Type == watch.Deleted:
@@ -184,6 +187,7 @@ func (l lab) watchPods() (end func() []string) {
 		seen <- changes
 	}()
 	return func() []string {
+		stopped.Store(true)
 		w.Stop()
 		return <-seen
 	}

@@ -75,7 +75,7 @@ var mutants = []mutant{
 	{"records of next year hold horizons back", "sweeping.go", "		case c.outdated(r):\n			past = append(past, r)\n", ""},
 	{"lives of which only next year is known are forgotten", "sweeping.go", " || c.member(r.Dot.Actor)):\n", "):\n"},
 	{"a horizon outlasts what was let go", "redating.go", "			c.lower(r.Kind, r.born()-1)\n", ""},
-	{"a write is asked for while all is written anew", "redating.go", "		p.stale = true\n", ""},
+	{"a write is asked for while all is written anew", "redating.go", "		p.stale = true\n", "		_ = p\n"},
 	{"two lives of one old disk count alike", "merging.go", "	return n + recallGap + uint64(max(now.UnixMicro(), 0))%recallGap\n", "	return n + recallGap\n"},
 	{"a disk that was lost counts on from near", "merging.go", "const recallGap = 1 << 45\n", "const recallGap = 1 << 36\n"},
 	{"a creation relies on puts", "authoring.go", "func(v *Record) bool { return v.Op == Put })...)\n", "func(v *Record) bool { return v.Op > Delete })...)\n"},
