@@ -49,7 +49,7 @@ const (
 	maxTries     = 3              // of a creation whose tombstones the home had to teach us
 	maxDoubt     = 16             // writes of one object whose fate at a home is unknown
 	maxRelied    = 64             // tombstones that a proposal brings along
-	maxHeld      = 16_384         // statuses and observations whose intent has not come
+	maxHeld      = 16_384         // statuses and observations whose intent has not come, or died
 	maxHeldBytes = 64 << 20       // of these
 	maxEarly     = 16_384         // records from the future
 	maxCurrent   = 3 << 20        // bytes of records in the answer to a refused proposal

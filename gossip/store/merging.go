@@ -89,14 +89,14 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 		c.drop(v)
 	}
 	c.touch(r.Key)
-	if fresh {
-		for _, h := range c.held.take(r.UID) {
-			c.merge(now, h)
-		}
-	}
 	dead := l.dead()
 	if dead != wasDead {
 		c.ended(l, dead)
+	}
+	if !dead && (fresh || wasDead) {
+		for _, h := range c.held.take(r.UID) {
+			c.merge(now, h)
+		}
 	}
 	if dead && l.last() <= c.horizon[r.Kind] && c.loading == nil {
 		c.purge(l) // everybody else did long ago: this node was away, or came out of a backup
@@ -120,12 +120,12 @@ func (c *core) ended(l *life, dead bool) {
 }
 
 func (c *core) mergePart(l *life, r *Record) bool {
-	if l == nil {
+	if l == nil || l.dead() { // the edit that revives it is later than its status, and so comes after it
 		c.held.add(r, c.limits.held)
 		return false
 	}
 	old := l.parts[r.Part]
-	if l.dead() || old != nil && !r.newer(old) {
+	if old != nil && !r.newer(old) {
 		return false
 	}
 	l.parts[r.Part] = r
@@ -179,7 +179,7 @@ func (c *core) due(now time.Time) {
 	}
 }
 
-// holding keeps statuses and observations that came before their intent, the oldest arrivals leaving first.
+// holding keeps statuses and observations that came before the intent that makes their life alive, the oldest arrivals leaving first.
 type holding struct {
 	byLife map[UID][]*Record
 	order  []*Record

@@ -244,6 +244,30 @@ func TestPartsFollowTheirLife(t *testing.T) {
 	}
 }
 
+// TestStatusComesBeforeRevival: a status is older than the edit that revives its object, so a reconciliation brings it first.
+func TestStatusComesBeforeRevival(t *testing.T) {
+	l, x := newLab(t, "a", "b"), pod("x")
+	must := func(n string, w Write) {
+		t.Helper()
+		w.Key = x
+		if err := l.do(n, w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must("a", Write{Body: []byte("1")})
+	l.mix("a", "b")
+	must("b", Write{Op: Delete})
+	must("a", Write{Part: Status, Body: []byte("s")})
+	must("a", Write{Body: []byte("2"), Human: true})
+	l.cores["a"].set.all(func(r *Record) bool {
+		l.cores["b"].Step(l.now, event{receive: []*Record{r}})
+		return true
+	})
+	if o := l.object("b", x); o == nil || string(o.Bodies[Intent]) != "2" || string(o.Bodies[Status]) != "s" {
+		t.Fatalf("revived: %s", describe(o))
+	}
+}
+
 func TestFutureIsHeld(t *testing.T) {
 	l, x := newLab(t, "a", "b"), pod("x")
 	l.now = l.now.Add(time.Hour)
@@ -259,6 +283,32 @@ func TestFutureIsHeld(t *testing.T) {
 	l.cores["b"].Step(l.now, event{tick: true})
 	if l.object("b", x) == nil {
 		t.Fatal("a due record was not merged")
+	}
+}
+
+// TestUnknownOldLife: a node that knows nothing of an old life but an edit dated next year must not tell a horizon behind its birth.
+func TestUnknownOldLife(t *testing.T) {
+	l, x := newLab(t, "a", "b"), pod("x")
+	year, b := 365*24*time.Hour, l.cores["b"]
+	if err := l.do("a", Write{Key: x, Body: []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	l.now = l.now.Add(year)
+	if err := l.do("a", Write{Key: x, Body: []byte("2"), Human: true}); err != nil {
+		t.Fatal(err)
+	}
+	l.now = l.now.Add(2*time.Hour - year)
+	met := event{met: &meeting{peer: hello{horizons: []horizonOf{{x.Kind, stampOf(l.now.Add(-time.Hour))}}}}}
+	l.hear("b", "a")
+	b.Step(l.now, met)
+	if len(b.horizon) > 0 {
+		t.Fatal("a horizon was taken over")
+	}
+	l.cores["a"].Step(l.now, event{tick: true}) // writes it anew
+	l.hear("b", "a")
+	b.Step(l.now, met)
+	if o := l.object("b", x); len(b.horizon) == 0 || b.early.size() > 0 || o == nil || string(o.Bodies[Intent]) != "2" {
+		t.Fatalf("horizons %v, %d early, shown: %s", b.horizon, b.early.size(), describe(o))
 	}
 }
 

@@ -69,6 +69,11 @@ func (c *core) everywhere(s Stamp) bool {
 	return len(members) > 0
 }
 
+// member reports that an actor was not evicted, as far as this node is told.
+func (c *core) member(actor string) bool {
+	return c.cfg.Members == nil || slices.Contains(c.cfg.Members(), actor)
+}
+
 type lifeName struct {
 	key Key
 	uid UID

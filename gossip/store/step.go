@@ -95,7 +95,7 @@ type core struct {
 	set     *node[*Record] // all durable records that count
 	passing *node[*Record] // records of Ephemeral kinds
 	early   *node[*Record] // records from the future
-	held    holding        // statuses and observations whose intent has not come
+	held    holding        // statuses and observations whose intent has not come, or died
 	horizon map[string]Stamp
 	heard   map[string]Stamp // by actor (stability.go)
 	holds   map[string]Stamp // by member

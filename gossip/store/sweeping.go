@@ -65,6 +65,7 @@ func (c *core) raise(kind string, at Stamp) {
 
 func (c *core) purge(l *life) {
 	c.end(l)
+	c.held.take(l.uid)
 	c.emit(effect{show: &shown{key: *l.key, purged: []UID{l.uid}, only: true}})
 }
 
@@ -90,15 +91,23 @@ func (c *core) end(l *life) {
 
 // heldBack is the birth of the oldest unknown life of which a record waits here because it is ahead of this node's clock: who
 // tells a horizon must hold every life from before it, or its peers would take theirs for zombies. What is more than a day ahead
-// does not count: its author will write it anew (redating.go).
+// counts while its author is there to write it anew (redating.go), for what is written anew keeps its birth. Once that has
+// come, the old one waits no longer: it must not hold anything back when its life will be purged.
 func (c *core) heldBack(now time.Time) Stamp {
 	s := ^Stamp(0)
+	var past []*Record
 	c.early.all(func(r *Record) bool {
-		if r.Stamp <= stampOf(now.Add(maxLead)) && c.life(r.Key, r.UID) == nil {
+		switch {
+		case c.outdated(r):
+			past = append(past, r)
+		case c.life(r.Key, r.UID) == nil && (r.Stamp <= stampOf(now.Add(maxLead)) || c.member(r.Dot.Actor)):
 			s = min(s, r.born())
 		}
 		return true
 	})
+	for _, r := range past {
+		c.early = c.early.without(r)
+	}
 	return s
 }
 
