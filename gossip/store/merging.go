@@ -62,9 +62,18 @@ func (c *core) recall(now time.Time, n uint64) {
 	}
 }
 
-// farFrom is where to count on after n. Another life may have done so from there, but not at this time.
+// recalled is where lives count that followed another without its memory: above whatever the others count, and by the clock, so that
+// a later one begins above an earlier one of which it has heard nothing.
+const recalled = 1 << 60
+
+// farFrom is where to count on after n. Another life may have done so from there, but not at this time. Where n is ahead of the
+// clock, so may that life be.
 func farFrom(n uint64, now time.Time) uint64 {
-	return n + recallGap + uint64(max(now.UnixMicro(), 0))%recallGap
+	micros := uint64(max(now.UnixMicro(), 0))
+	if n < recalled+micros {
+		return recalled + micros
+	}
+	return n + recallGap + micros%recallGap
 }
 
 func (c *core) mergeIntent(now time.Time, r *Record) bool {

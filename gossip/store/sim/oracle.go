@@ -125,11 +125,16 @@ func (o *oracle) wrote(w *world, n *node, cs []store.Change) {
 			continue
 		}
 		n.ever[r.Hash()] = true
-		if h, ok := o.dots[r.Dot]; ok && h != r.Hash() && !w.authors.lies(r.Dot.Actor) {
+		author := n.name
+		h, ok := o.dots[r.Dot]
+		if !ok { // a home may be the first to have it, and the last: it went down before it answered
+			author = r.Dot.Actor
+		}
+		if ok && h != r.Hash() && !w.authors.lies(r.Dot.Actor) {
 			w.fail("dot %v was used twice", r.Dot)
 		}
 		o.dots[r.Dot] = r.Hash()
-		if x := o.source(n.name, r); x != nil {
+		if x := o.source(author, r); x != nil {
 			x.stamp = max(x.stamp, r.Stamp)
 			o.surely(x)
 			if r.Dot.Actor == n.name {

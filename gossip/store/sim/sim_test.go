@@ -93,10 +93,12 @@ var regressions = map[uint64]string{
 	34030: "so it forgot its own edits that were under such a record, and gave their object's UID to a new one",
 	44082: "an edit written anew was another one to those who had answered for the first",
 	44709: "a write whose home stayed silent was answered as done, and lay in lost-and-found: its object's tombstone had been purged meanwhile",
+	46257: "a node that lost its disk three times counted on below its second life, of which it had not heard",
 	48749: "(the oracle) so is a machine's write",
 	52055: "an edit dated next year, of an old life, kept nobody who knew only that edit from telling a horizon: all others set the life aside",
 	67911: "so did another",
 	78775: "and another",
+	79469: "(the oracle) a home was the first to have a delete on a disk, and went down before it answered; its author was replaced",
 	80138: "a status came before the edit that revived its object, so that every node had to meet two others to have both",
 	92603: "an old life known by an edit dated next year alone, as in 52055",
 }

@@ -76,8 +76,8 @@ var mutants = []mutant{
 	{"lives of which only next year is known are forgotten", "sweeping.go", " || c.member(r.Dot.Actor)):\n", "):\n"},
 	{"a horizon outlasts what was let go", "redating.go", "			c.lower(r.Kind, r.born()-1)\n", ""},
 	{"a write is asked for while all is written anew", "redating.go", "		p.stale = true\n", "		_ = p\n"},
-	{"two lives of one old disk count alike", "merging.go", "	return n + recallGap + uint64(max(now.UnixMicro(), 0))%recallGap\n", "	return n + recallGap\n"},
-	{"a disk that was lost counts on from near", "merging.go", "const recallGap = 1 << 45\n", "const recallGap = 1 << 36\n"},
+	{"two lives of one old disk count alike", "merging.go", "		return recalled + micros\n", "		return recalled + n\n"},
+	{"a disk that was lost counts on from near", "merging.go", "	if n < recalled+micros {\n		return recalled + micros\n	}\n	return n + recallGap + micros%recallGap\n", "	return n + 1<<36 + micros%(1<<36)\n"},
 	{"a creation relies on puts", "authoring.go", "func(v *Record) bool { return v.Op == Put })...)\n", "func(v *Record) bool { return v.Op > Delete })...)\n"},
 	{"a home judges tombstones on which a creation relies", "intake.go", "		case i > 0 && creation:\n", "		case i > 1 && creation:\n"},
 }
