@@ -128,15 +128,15 @@ func TestStormIsToldAndEnds(t *testing.T) {
 		}
 		a.changed <- struct{}{}
 		synctest.Wait()
-		if a.told[Delayed] != 4 || len(a.Storms()) != 1 {
-			t.Errorf("told %v", a.told)
+		if a.heard()[Delayed] != 4 || len(a.Storms()) != 1 {
+			t.Errorf("told %v", a.heard())
 		}
 		for resumed := range 4 {
 			a.woken()
 			time.Sleep(5 * time.Second)
 			synctest.Wait()
-			if !a.woken() || a.told[Resumed] != resumed+1 {
-				t.Errorf("turn %d: told %v", resumed+1, a.told)
+			if !a.woken() || a.heard()[Resumed] != resumed+1 {
+				t.Errorf("turn %d: told %v", resumed+1, a.heard())
 			}
 		}
 		if len(a.Storms()) != 0 {

@@ -3,6 +3,7 @@ package binder
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,6 +97,13 @@ func (tr *troupe) evict(a clienttesting.Action) (bool, runtime.Object, error) {
 	return true, nil, nil
 }
 
+// gone are the times of the evictions.
+func (tr *troupe) gone() []time.Time {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return slices.Clone(tr.evicted)
+}
+
 // pass lets time go by, and tells how many pods a host has then.
 func (tr *troupe) pass(d time.Duration) { time.Sleep(d); synctest.Wait() }
 
@@ -118,21 +126,21 @@ func TestNewcomerDrawsItsShareAtItsPace(t *testing.T) {
 			tr := newTroupe(t, mode)
 			defer func() { tr.stop() }()
 			tr.pass(10 * time.Minute)
-			if len(tr.evicted) != 0 {
-				t.Fatalf("%d pods moved though nobody joined", len(tr.evicted))
+			if len(tr.gone()) != 0 {
+				t.Fatalf("%d pods moved though nobody joined", len(tr.gone()))
 			}
 			tr.create(node("n3", "8", joined))
 			tr.pass(5 * time.Minute)
-			if got := tr.on("n3"); got != 3 || len(tr.evicted) != 3 {
-				t.Errorf("mode %d: the newcomer has %d of 12 pods, %d were moved", mode, got, len(tr.evicted))
+			if got := tr.on("n3"); got != 3 || len(tr.gone()) != 3 {
+				t.Errorf("mode %d: the newcomer has %d of 12 pods, %d were moved", mode, got, len(tr.gone()))
 			}
-			for i := 1; i < len(tr.evicted); i++ {
-				if gap := tr.evicted[i].Sub(tr.evicted[i-1]); gap < movePace {
+			for i := 1; i < len(tr.gone()); i++ {
+				if gap := tr.gone()[i].Sub(tr.gone()[i-1]); gap < movePace {
 					t.Errorf("mode %d: two pods of one workload moved within %s", mode, gap)
 				}
 			}
-			if tr.events("Rebalanced") != len(tr.evicted) {
-				t.Errorf("%d events for %d moves", tr.events("Rebalanced"), len(tr.evicted))
+			if tr.events("Rebalanced") != len(tr.gone()) {
+				t.Errorf("%d events for %d moves", tr.events("Rebalanced"), len(tr.gone()))
 			}
 		})
 	}
@@ -208,8 +216,8 @@ func TestWhatMustNotMoveStays(t *testing.T) {
 				}
 				tr.create(n)
 				tr.pass(10 * time.Minute)
-				if len(tr.evicted) != 0 {
-					t.Errorf("%d pods moved", len(tr.evicted))
+				if len(tr.gone()) != 0 {
+					t.Errorf("%d pods moved", len(tr.gone()))
 				}
 			})
 		})
@@ -223,11 +231,11 @@ func TestOnlyOlderPodsThatHaveSettledMove(t *testing.T) {
 		defer func() { tr.stop() }()
 		tr.create(node("n3", "8", joined))
 		tr.pass(settleAge - 10*time.Second)
-		if len(tr.evicted) != 0 {
+		if len(tr.gone()) != 0 {
 			t.Error("pods moved that had not settled")
 		}
 		tr.pass(time.Minute)
-		if len(tr.evicted) == 0 {
+		if len(tr.gone()) == 0 {
 			t.Error("settled pods do not move")
 		}
 	})
@@ -236,7 +244,7 @@ func TestOnlyOlderPodsThatHaveSettledMove(t *testing.T) {
 		defer func() { tr.stop() }()
 		tr.create(node("n3", "8", func(n *corev1.Node) { n.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Hour)) }))
 		tr.pass(10 * time.Minute)
-		if len(tr.evicted) != 0 {
+		if len(tr.gone()) != 0 {
 			t.Error("pods moved to a host that was there when they were placed")
 		}
 	})
@@ -257,14 +265,15 @@ func TestAPodThatStaysIsPassedOver(t *testing.T) {
 				return name != first
 			}
 		})
+		foreign := func() string { tr.mu.Lock(); defer tr.mu.Unlock(); return first }
 		tr.create(node("n3", "8", joined))
 		tr.pass(30 * time.Second)
-		if len(tr.evicted) != 0 || first == "" {
-			t.Fatalf("%d moved, another home's is %q", len(tr.evicted), first)
+		if len(tr.gone()) != 0 || foreign() == "" {
+			t.Fatalf("%d moved, another home's is %q", len(tr.gone()), foreign())
 		}
 		tr.pass(2 * time.Minute)
-		if len(tr.evicted) == 0 || tr.pod(first).Spec.NodeName == "n3" {
-			t.Errorf("%d moved", len(tr.evicted))
+		if len(tr.gone()) == 0 || tr.pod(foreign()).Spec.NodeName == "n3" {
+			t.Errorf("%d moved", len(tr.gone()))
 		}
 	})
 }

@@ -22,13 +22,13 @@ func TestARunningPodMakesWayForOneThatFitsNowhere(t *testing.T) {
 			tr.pass(2 * time.Minute)
 			tr.create(pod("big", "5"))
 			tr.pass(stuckFor - time.Second)
-			if len(tr.evicted) != 0 {
+			if len(tr.gone()) != 0 {
 				t.Fatal("a pod had to go before it was sure that it must")
 			}
 			tr.pass(2 * time.Minute)
 			host := tr.pod("big").Spec.NodeName
-			if len(tr.evicted) != 1 || host == "" || tr.on(host) != 4 { // it and three of the twelve
-				t.Errorf("mode %d: %d evicted, big is on %q with %d pods: %s", mode, len(tr.evicted), host, tr.on(host), tr.why("big"))
+			if len(tr.gone()) != 1 || host == "" || tr.on(host) != 4 { // it and three of the twelve
+				t.Errorf("mode %d: %d evicted, big is on %q with %d pods: %s", mode, len(tr.gone()), host, tr.on(host), tr.why("big"))
 			}
 			if tr.events("Rebalanced") != 1 || tr.events("Preempted") != 0 {
 				t.Errorf("%d events of making way, %d of preemption", tr.events("Rebalanced"), tr.events("Preempted"))
@@ -72,8 +72,8 @@ func TestNobodyMakesWayInVain(t *testing.T) {
 				}
 				tr.create(pod("big", c.size))
 				tr.pass(10 * time.Minute)
-				if len(tr.evicted) != 0 || tr.pod("big").Status.NominatedNodeName != "" {
-					t.Errorf("%d evicted", len(tr.evicted))
+				if len(tr.gone()) != 0 || tr.pod("big").Status.NominatedNodeName != "" {
+					t.Errorf("%d evicted", len(tr.gone()))
 				}
 				if placed := tr.bound["big"] != ""; placed != (name == "fits") {
 					t.Errorf("placed: %v, %s", placed, tr.why("big"))
