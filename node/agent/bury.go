@@ -15,7 +15,7 @@ import (
 // bury ends a pod that is deleted, step by step: containers with their grace, sandbox, network, the last word about it,
 // volumes, and at last the API object. done tells that nothing is left. gone: the API has no such object any more.
 func (w *worker) bury(ctx context.Context, s *sighting, gone bool) (done bool, next time.Time) {
-	next = time.Now().Add(relist)
+	w.burying, next = true, time.Now().Add(relist)
 	p := &plan{Waiting: map[string]waiting{}}
 	p.end(s, "")
 	for _, i := range s.strays() {

@@ -32,3 +32,23 @@ func TestAPodThatComesBackAtItsWorkersEndGetsAnother(t *testing.T) {
 		}
 	})
 }
+
+// A pod that is wanted again after its end has begun needs a worker that has given nothing back.
+func TestAPodThatIsWantedAgainGetsAnotherWorker(t *testing.T) {
+	inMachine(t, func(t *testing.T, m *machine) {
+		pod := m.pod("p", one("c"))
+		m.settle(time.Second)
+		w := newWorker(m.agent, pod)
+		w.wish(pod, true)
+		m.engine.setDown(true) // so that its end does not come at once
+		if done, _ := w.sync(t.Context()); done {
+			t.Fatal("it ended while nobody answered")
+		}
+		m.engine.setDown(false)
+		w.burying = true
+		w.wish(pod, false)
+		if done, _ := w.sync(t.Context()); !done {
+			t.Error("the worker goes on with what is left of the pod")
+		}
+	})
+}

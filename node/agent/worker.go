@@ -54,6 +54,7 @@ type worker struct {
 	released bool          // sandbox, address and volumes were given back
 	admitted bool
 	erased   bool // the API was told to forget the pod
+	burying  bool // its end has begun
 	public   *publisher
 }
 
@@ -171,6 +172,9 @@ func (w *worker) sync(ctx context.Context) (done bool, next time.Time) {
 		pod, gone := w.wanted()
 		if gone && w.erased {
 			return true, next
+		}
+		if w.burying && !gone && pod.DeletionTimestamp == nil {
+			return true, next // it is wanted again: another worker begins anew, this one has given half of it back
 		}
 		if gone && !w.mayForget() {
 			return false, time.Now().Add(engineRetry)
