@@ -20,7 +20,7 @@ KUBECTL := v1.37.2
 
 # One after the other, also under -j: setup, build and the tests need one another.
 .NOTPARALLEL:
-.PHONY: setup build clients demo test unit race stories conformance figures soak bench lint linter lab clean
+.PHONY: setup build clients demo test unit race stories conformance figures soak seeds mutants membership bench lint linter lab clean
 
 ## setup: install what is missing of the machine (apt-get), and check the Go toolchain
 setup:
@@ -52,6 +52,10 @@ unit:
 ## soak: crashes of the store, 1,000 of each kind (about half an hour)
 soak:
 	STORE_SOAK=1000 go test -count 1 -timeout 3h -run 'Soak' -v ./gossip/store
+
+## membership: what 1,000 servers believe of one another, under virtual time (long)
+membership:
+	OCEAN=1000 go test -count 1 -timeout 4h -v -run 'AtSize|Stalls' ./gossip
 
 # A race build is a second set of flags, so it leaves out whatever would compile Kubernetes again.
 ## race: the race detector on packages whose tests do not need k8s.io/kubernetes

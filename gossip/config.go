@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"time"
 
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
@@ -27,7 +28,8 @@ type Config struct {
 	Store store.Config // what the mesh does not fill itself: Class, TombstoneTTL, EphemeralTTL, EphemeralMax
 	Log   *slog.Logger // nil: discarded
 
-	wire *wire // tests cut and lose packets here; nil: plain sockets
+	wire *wire         // tests cut and lose packets here; nil: plain sockets
+	keep time.Duration // how long serf remembers the failed, for tests; 0: keepFailed
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -263,8 +263,10 @@ func (j *judge) scale() float64 {
 // review brings every peer's state in line with the evidence.
 func (j *judge) review(now time.Time) []change {
 	var out []change
+	patience := time.Duration(float64(failAfter) * j.scale()) // as of before: the same for all, and found once
+	slow := j.slowNow()
 	for id, p := range j.peers {
-		to := j.verdict(p)
+		to := j.verdict(p, patience, slow)
 		if to == p.state {
 			continue
 		}
@@ -283,16 +285,16 @@ func (j *judge) review(now time.Time) []change {
 	return out
 }
 
-func (j *judge) verdict(p *suspect) State {
+// verdict judges one peer, given how long a peer of this mesh may be silent, and whether this node mistrusts itself.
+func (j *judge) verdict(p *suspect, patience time.Duration, slow bool) State {
 	silence := time.Duration(0)
 	if p.silent {
 		silence = j.awake - p.silence
 	}
-	patience := time.Duration(float64(failAfter) * j.scale())
 	if p.awaited {
 		patience = max(patience, awaitPatience)
 	}
-	if j.slowNow() {
+	if slow {
 		patience *= 2
 	}
 	dead := silence >= patience && p.checks >= failChecks && j.awake >= p.excused

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"log"
 	"log/slog"
@@ -40,8 +41,8 @@ func newSerf(cfg Config, ring *memberlist.Keyring, self ID, transport *packets, 
 	c.EventCh = events
 	c.Logger = quiet
 	c.EnableNameConflictResolution = false
-	c.ReconnectTimeout = keepFailed
-	c.TombstoneTimeout = keepFailed
+	c.ReconnectTimeout = cmp.Or(cfg.keep, keepFailed)
+	c.TombstoneTimeout = c.ReconnectTimeout
 	c.LeavePropagateDelay = 500 * time.Millisecond
 	c.BroadcastTimeout = 2 * time.Second
 	c.DisableCoordinates = true // nobody asks for them, and they would triple the size of an ack

@@ -1,0 +1,6 @@
+//go:build race
+
+package gossip
+
+// raced: the race detector makes everything ten times as slow.
+const raced = true
