@@ -51,8 +51,8 @@ func (a *Agent) runPods(ctx context.Context) error {
 	return nil
 }
 
-// beat makes every worker look again from time to time and looks for strays: containers or directories of pods that nobody
-// works for.
+// beat makes every worker look again from time to time, and looks for pods that have none: those of the API, and strays, which
+// have left containers or directories here.
 func (a *Agent) beat(ctx context.Context, workers *sync.WaitGroup, store cache.Store) {
 	tick := time.NewTicker(relist)
 	defer tick.Stop()
@@ -71,12 +71,25 @@ func (a *Agent) beat(ctx context.Context, workers *sync.WaitGroup, store cache.S
 	}
 }
 
-// strays gives those of the pods found here that the API does not know a worker that ends them.
+// strays gives those of the pods found here that the API does not know a worker that ends them, and those of the API one that runs
+// them, should one have none. What is found may be half made, and not know its own name yet: only the UID counts.
 func (a *Agent) strays(ctx context.Context, workers *sync.WaitGroup, store cache.Store, found []*v1.Pod) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ours := map[types.UID]bool{}
+	for _, o := range store.List() {
+		pod, ok := o.(*v1.Pod)
+		if !ok || pod.Spec.NodeName != a.cfg.NodeName {
+			continue
+		}
+		ours[pod.UID] = true
+		if a.workers[pod.UID] == nil {
+			a.assign(ctx, workers, pod, false)
+		}
+	}
 	for _, pod := range found {
-		o, _, _ := store.GetByKey(podName(pod))
-		if known, ok := o.(*v1.Pod); !ok || known.UID != pod.UID {
-			a.work(ctx, workers, pod, true)
+		if !ours[pod.UID] {
+			a.assign(ctx, workers, pod, true)
 		}
 	}
 }
@@ -206,7 +219,11 @@ func (a *Agent) remember(pod *v1.Pod) error {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return fmt.Errorf("write pod down: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, manifest), text, 0o600); err != nil {
+	file := filepath.Join(dir, manifest)
+	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
+		return fmt.Errorf("write pod down: %w", err)
+	}
+	if err := os.Rename(file+".new", file); err != nil { // whoever reads finds all of it
 		return fmt.Errorf("write pod down: %w", err)
 	}
 	return nil

@@ -6,6 +6,10 @@ import (
 	"testing"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+
 	"github.com/orpheus-mesh/orpheus/node/docker"
 )
 
@@ -50,5 +54,36 @@ func TestAPodThatIsWantedAgainGetsAnotherWorker(t *testing.T) {
 		if done, _ := w.sync(t.Context()); !done {
 			t.Error("the worker goes on with what is left of the pod")
 		}
+	})
+}
+
+// A pod whose directory has been made and whose name is not in it yet is no stray; and one that has lost its worker gets another.
+func TestPodsOfTheAPIAreNoStrays(t *testing.T) {
+	inMachine(t, func(t *testing.T, m *machine) {
+		pod := m.pod("p", one("c"))
+		m.settle(time.Second)
+		first := m.engine.find("uid-p", "c", docker.Running)
+		ctx, cancel := context.WithCancel(t.Context())
+		var workers sync.WaitGroup
+		defer func() { cancel(); workers.Wait() }()
+		store := cache.NewStore(cache.MetaNamespaceKeyFunc)
+		if err := store.Add(pod); err != nil {
+			t.Fatal(err)
+		}
+		m.agent.strays(ctx, &workers, store, []*v1.Pod{m.agent.remembered("uid-p", nil), {ObjectMeta: metav1.ObjectMeta{UID: "uid-p"}}})
+		m.settle(time.Minute)
+		if id := m.engine.find("uid-p", "c", docker.Running); id == "" || id != first {
+			t.Errorf("%q runs, and ran as %q", id, first)
+		}
+		m.agent.mu.Lock()
+		w := m.agent.workers["uid-p"]
+		delete(m.agent.workers, "uid-p")
+		m.agent.mu.Unlock()
+		m.agent.strays(ctx, &workers, store, nil)
+		m.agent.mu.Lock()
+		if now := m.agent.workers["uid-p"]; now == nil || now == w {
+			t.Error("nobody works for it")
+		}
+		m.agent.mu.Unlock()
 	})
 }
