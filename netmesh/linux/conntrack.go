@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -59,7 +60,13 @@ func (p *Plane) forget(gone []netmesh.Withdrawn) {
 func (p *Plane) forgetDatagrams(a netip.Addr) { p.deleteFlows(flowsOf(a)) }
 
 func (p *Plane) deleteFlows(f netlink.CustomConntrackFilter) {
-	if _, err := p.flows.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, f); err != nil {
+	var err error
+	for range 3 { // a walk through the kernel's memory that is interrupted by a change has missed flows
+		if _, err = p.flows.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, f); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil {
 		p.log.Warn("some datagrams may still go to withdrawn endpoints", "err", err)
 	}
 }

@@ -329,8 +329,8 @@ func (p *Plane) ensureRules(pic netmesh.Picture) error {
 	if err != nil {
 		return err
 	}
-	p.count.applied.Add(1)
 	p.forget(gone)
+	p.count.applied.Add(1) // not sooner: a Picture is carried out when the memory of what it withdrew is gone as well
 	if looked == p.table.reconciled {
 		return nil
 	}
