@@ -98,19 +98,33 @@ func (c *core) mergeIntent(now time.Time, r *Record) bool {
 		c.drop(v)
 	}
 	c.touch(r.Key)
-	dead := l.dead()
-	if dead != wasDead {
-		c.ended(l, dead)
+	c.turned(now, l, wasDead)
+	if fresh && !l.dead() {
+		c.unhold(now, l)
 	}
-	if !dead && (fresh || wasDead) {
-		for _, h := range c.held.take(r.UID) {
-			c.merge(now, h)
-		}
-	}
-	if dead && l.last() <= c.horizon[r.Kind] && c.loading == nil {
+	if l.dead() && l.last() <= c.horizon[r.Kind] && c.loading == nil {
 		c.purge(l) // everybody else did long ago: this node was away, or came out of a backup
 	}
 	return true
+}
+
+// turned follows a life that was over and is no more, or the other way round.
+func (c *core) turned(now time.Time, l *life, wasDead bool) {
+	switch dead := l.dead(); {
+	case dead == wasDead:
+	case dead:
+		c.ended(l, true)
+	default:
+		c.ended(l, false)
+		c.unhold(now, l)
+	}
+}
+
+// unhold merges the statuses that came before their life was there.
+func (c *core) unhold(now time.Time, l *life) {
+	for _, h := range c.held.take(l.uid) {
+		c.merge(now, h)
+	}
 }
 
 // ended tells the view that a life is over, or that a person's edit brought it back.

@@ -28,10 +28,14 @@ func (c *core) redate(now time.Time) {
 	delete(c.heard, c.self)
 	delete(c.holds, c.self)
 	var written []*Record
+	wasDead := map[*life]bool{}
 	for _, r := range ahead {
 		l := c.life(r.Key, r.UID)
 		if l == nil {
 			continue
+		}
+		if _, seen := wasDead[l]; !seen {
+			wasDead[l] = l.dead()
 		}
 		c.take(l, r)
 		if r.Dot.Actor != c.self {
@@ -47,6 +51,9 @@ func (c *core) redate(now time.Time) {
 		c.touch(r.Key)
 		if l := c.life(r.Key, r.UID); l != nil && len(l.versions) == 0 {
 			c.end(l)
+		} else if l != nil {
+			c.turned(now, l, wasDead[l])
+			wasDead[l] = l.dead()
 		}
 		if r.Part == Intent && c.life(r.Key, r.UID) == nil {
 			c.lower(r.Kind, r.born()-1)

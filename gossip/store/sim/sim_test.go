@@ -85,6 +85,7 @@ var regressions = map[uint64]string{
 	464:   "a node out of its backup for the second time used the dots of its first return",
 	1043:  "records dated next year kept a node from forgetting what everybody had forgotten",
 	10601: "(the oracle) a delete that a crash left unanswered had ended the object, and the record was taken for a refused one's",
+	17112: "an object ended when its edit from next year was let go, and kept its status where that happened",
 	18047: "an edit dated an hour ahead was written anew twice, the second time out of a backup, and was back after its delete",
 	23761: "so was one dated next year",
 	25244: "(the oracle) so had one whose home answered too late",

@@ -80,4 +80,5 @@ var mutants = []mutant{
 	{"a disk that was lost counts on from near", "merging.go", "	if n < recalled+micros {\n		return recalled + micros\n	}\n	return n + recallGap + micros%recallGap\n", "	return n + 1<<36 + micros%(1<<36)\n"},
 	{"a creation relies on puts", "authoring.go", "func(v *Record) bool { return v.Op == Put })...)\n", "func(v *Record) bool { return v.Op > Delete })...)\n"},
 	{"a home judges tombstones on which a creation relies", "intake.go", "		case i > 0 && creation:\n", "		case i > 1 && creation:\n"},
+	{"what ends by letting go keeps its status", "redating.go", "			c.turned(now, l, wasDead[l])\n", ""},
 }
