@@ -44,13 +44,13 @@ func (s *Server) admit(cp *genericapiserver.Config, inf informers.SharedInformer
 	o := genericoptions.NewAdmissionOptions()
 	for _, register := range []func(*admission.Plugins){
 		limitranger.Register, serviceaccountadmission.Register, podpriority.Register, defaulttolerationseconds.Register,
-		setdefault.Register, runtimeclass.Register, defaultingressclass.Register, resourcequota.Register, registerDerivedNames, s.registerGuard,
+		setdefault.Register, runtimeclass.Register, defaultingressclass.Register, resourcequota.Register, registerDerivedNames, registerUnkept, s.registerGuard,
 	} {
 		register(o.Plugins)
 	}
 	o.RecommendedPluginOrder = []string{
 		lifecycle.PluginName, limitranger.PluginName, serviceaccountadmission.PluginName, podpriority.PluginName,
-		defaulttolerationseconds.PluginName, setdefault.PluginName, runtimeclass.PluginName, defaultingressclass.PluginName, derivedName, guardName,
+		defaulttolerationseconds.PluginName, setdefault.PluginName, runtimeclass.PluginName, defaultingressclass.PluginName, derivedName, guardName, unkeptName,
 		mutatingpolicy.PluginName, mutatingwebhook.PluginName, validatingpolicy.PluginName, validatingwebhook.PluginName, resourcequota.PluginName,
 	}
 	o.DefaultOffPlugins = sets.New[string]()
