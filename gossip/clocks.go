@@ -40,6 +40,15 @@ func (c *clocks) took(id ID, trip time.Duration) {
 	c.trips[id] = trip
 }
 
+// seems notes how long a hello took, which stands for a check until there is one.
+func (c *clocks) seems(id ID, trip time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.trips[id]; !ok {
+		c.trips[id] = trip
+	}
+}
+
 func (c *clocks) rtts() map[ID]time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()

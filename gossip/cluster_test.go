@@ -59,19 +59,28 @@ func start(t *testing.T, cfg Config) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return launch(t, cfg, m).awaitReady()
+}
+
+// launch runs a mesh that is open, until the test ends.
+func launch(t *testing.T, cfg Config, m *Mesh) *server {
 	ctx, stop := context.WithCancel(t.Context())
 	s := &server{Mesh: m, cfg: cfg, t: t, stop: stop, done: make(chan error, 1)}
 	go func() { s.done <- m.Run(ctx) }()
-	select {
-	case <-m.Ready():
-	case err := <-s.done:
-		stop()
-		t.Fatalf("%s ended before it was ready: %v", cfg.Name, err)
-	case <-time.After(20 * time.Second):
-		stop()
-		t.Fatalf("%s did not get ready", cfg.Name)
-	}
 	t.Cleanup(s.end)
+	return s
+}
+
+func (s *server) awaitReady() *server {
+	s.t.Helper()
+	select {
+	case <-s.Ready():
+	case err := <-s.done:
+		s.done <- err
+		s.t.Fatalf("%s ended before it was ready: %v", s.cfg.Name, err)
+	case <-time.After(20 * time.Second):
+		s.t.Fatalf("%s did not get ready", s.cfg.Name)
+	}
 	return s
 }
 

@@ -136,7 +136,11 @@ func (n *link) connected(_ network.Network, c network.Conn) {
 	id := c.RemotePeer()
 	n.do(func() {
 		if c.Stat().Direction == network.DirOutbound {
+			begun := time.Now()
 			err := n.admission.greet(n.ctx, n.host, id)
+			if err == nil {
+				n.mesh.clocks.seems(ID(id.String()), time.Since(begun))
+			}
 			if errors.Is(err, errEvicted) && !n.mesh.banished.Swap(true) {
 				n.mesh.log.Error("the mesh refuses this server", "peer", id, "error", errEvicted)
 			}

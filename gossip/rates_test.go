@@ -32,22 +32,3 @@ func TestAnAuthorIsHeldToItsRate(t *testing.T) {
 		t.Errorf("%d authors are remembered", len(r.authors))
 	}
 }
-
-func TestTheNearestIsAskedFirst(t *testing.T) {
-	q := newErrands()
-	for _, id := range []ID{"far", "near", "unknown", "near"} {
-		q.add(id)
-	}
-	rtt := map[ID]time.Duration{"far": 80 * time.Millisecond, "near": time.Millisecond}
-	for _, want := range []ID{"near", "far", "unknown", ""} {
-		if got := q.next(rtt); got != want {
-			t.Errorf("asks %q, want %q", got, want)
-		}
-	}
-	for i := range 10 * maxErrands {
-		q.add(ID(fmt.Sprint(i)))
-	}
-	if len(q.waiting) > maxErrands {
-		t.Errorf("%d wait", len(q.waiting))
-	}
-}

@@ -27,32 +27,32 @@ func (n *link) repairing(ctx context.Context) error {
 	}
 	timer := time.NewTimer(repairWait())
 	defer timer.Stop()
-	queue, done, busy := newErrands(), make(chan struct{}, maxAsked), 0
+	survey := newSurvey(m.store.Forgetful())
+	defer survey.end()
+	queue, done, busy := newErrands(), make(chan errand, maxAsked), 0
 	for {
-		most := maxAsked
-		if !m.rounds.any() {
-			most = 1
-		}
-		for busy < most {
-			id := queue.next(m.clocks.rtts())
+		rtts := m.clocks.rtts()
+		for most := m.together(); busy < most && survey.over(m.book.all(), rtts, len(queue.waiting) > 0); busy++ {
+			id := queue.next(rtts)
 			if id == "" {
 				break
 			}
-			busy++
-			n.do(func() {
-				defer func() { done <- struct{}{} }()
-				n.reconcile(ctx, id)
-			})
+			n.do(func() { done <- errand{id, n.reconcile(ctx, id)} })
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-first.C:
 			m.setReady()
-		case <-done:
+		case e := <-done:
 			busy--
+			queue.ended(e.with, e.err)
+			if e.err != nil {
+				n.do(func() { m.retry(ctx, e.with) })
+			}
 		case id := <-m.behind:
 			queue.add(id)
+		case <-survey.ticks:
 		case <-timer.C:
 			timer.Reset(repairWait())
 			if id := m.randomPeer(); id != "" && busy+len(queue.waiting) == 0 {
@@ -62,18 +62,31 @@ func (n *link) repairing(ctx context.Context) error {
 	}
 }
 
+// errand is how one reconciliation went.
+type errand struct {
+	with ID
+	err  error
+}
+
+// together is how many reconciliations we may ask for at the same time.
+func (m *Mesh) together() int {
+	if m.rounds.any() {
+		return maxAsked
+	}
+	return 1
+}
+
 func repairWait() time.Duration {
 	return time.Duration(float64(repairEvery) * (0.75 + rand.Float64()/2))
 }
 
-func (n *link) reconcile(ctx context.Context, id ID) {
-	m := n.mesh
+func (n *link) reconcile(ctx context.Context, id ID) error {
 	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
 	s, err := n.open(ctx, id, reconcileProtocol)
 	if err == nil {
 		stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
-		_, err = m.store.Reconcile(ctx, s)
+		_, err = n.mesh.store.Reconcile(ctx, s)
 		stop()
 		_ = s.Close()
 	}
@@ -81,28 +94,40 @@ func (n *link) reconcile(ctx context.Context, id ID) {
 		if s != nil {
 			_ = s.Reset()
 		}
-		m.log.Debug("could not reconcile", "peer", id, "error", err)
-		m.retry(ctx, id)
-		return
+		n.mesh.log.Debug("could not reconcile", "peer", id, "error", err)
+		return err
 	}
+	n.mesh.reconciled(id)
+	return nil
+}
+
+// reconciled: this node holds what the peer held, whoever asked.
+func (m *Mesh) reconciled(id ID) {
 	m.rounds.done(id)
 	m.settling.done(id)
 	m.setReady()
 }
 
-// retry asks again soon where somebody waits for the reconciliation with this peer.
+// retry asks again soon where somebody waits for the reconciliation with this peer, or we have not got the store from anybody.
 func (m *Mesh) retry(ctx context.Context, id ID) {
-	if m.settling.waitsFor(id) {
-		select {
-		case <-time.After(time.Second):
-			m.catchUp(id)
-		case <-ctx.Done():
-		}
+	if !m.settling.waitsFor(id) && m.rounds.any() {
+		return
+	}
+	select {
+	case <-time.After(retryWait):
+		m.catchUp(id)
+	case <-ctx.Done():
 	}
 }
 
+// serveReconcile is the other end of reconcile. A joiner that still takes the store from somebody has nothing to tell: who would reconcile
+// with it would send it the same store once more.
 func (n *link) serveReconcile(ctx context.Context, from ID, s Stream) {
 	defer s.Close()
+	if n.mesh.learning() {
+		_ = s.Reset()
+		return
+	}
 	select {
 	case n.serving <- struct{}{}:
 		defer func() { <-n.serving }()
@@ -117,6 +142,18 @@ func (n *link) serveReconcile(ctx context.Context, from ID, s Stream) {
 	if _, err := n.mesh.store.ServeReconcile(ctx, s); err != nil {
 		n.mesh.log.Debug("could not serve a reconciliation", "peer", from, "error", err)
 		_ = s.Reset()
+		return
+	}
+	n.mesh.reconciled(from)
+}
+
+// learning: this server has no store yet, or not the whole; for 30 s at most, for nobody may be left who has it.
+func (m *Mesh) learning() bool {
+	select {
+	case <-m.ready:
+		return false
+	default:
+		return m.store.Forgetful()
 	}
 }
 
@@ -150,6 +187,43 @@ func (m *Mesh) holders() []string {
 		}
 	}
 	return out
+}
+
+// survey is the moment in which a joiner gets to know how far away the others are.
+type survey struct {
+	ticks <-chan time.Time // nil when it is over
+	tick  *time.Ticker
+	until time.Time // zero before somebody waits
+}
+
+// newSurvey begins one where there is a store to be taken.
+func newSurvey(needed bool) *survey {
+	s := &survey{tick: time.NewTicker(judgeEvery)}
+	s.ticks = s.tick.C
+	if !needed {
+		s.end()
+	}
+	return s
+}
+
+func (s *survey) over(peers []known, rtt map[ID]time.Duration, waiting bool) bool {
+	switch {
+	case s.ticks == nil:
+		return true
+	case !waiting:
+		return false
+	case s.until.IsZero():
+		s.until = time.Now().Add(surveyWithin)
+	}
+	if surveyed(peers, rtt) || !time.Now().Before(s.until) {
+		s.end()
+	}
+	return s.ticks == nil
+}
+
+func (s *survey) end() {
+	s.tick.Stop()
+	s.ticks = nil
 }
 
 func (m *Mesh) setReady() { m.readyOnce.Do(func() { close(m.ready) }) }

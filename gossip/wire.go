@@ -1,9 +1,11 @@
 package gossip
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -13,11 +15,12 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// wire stands between one host and its sockets and decides about every packet. Production has none; tests cut, lose and
-// freeze with it. drop is called with the far side's address for both directions and must be fast.
+// wire stands between one host and its sockets and decides about every packet. Production has none; tests cut, lose, delay and
+// freeze with it. drop is called with the far side's address for both directions, late for what is sent; both must be fast.
 type wire struct {
-	mu   sync.RWMutex // guards drop
+	mu   sync.RWMutex // guards drop and late
 	drop func(far netip.AddrPort) bool
+	late func(far netip.AddrPort) time.Duration
 }
 
 func (w *wire) set(drop func(far netip.AddrPort) bool) {
@@ -30,6 +33,21 @@ func (w *wire) drops(far netip.AddrPort) bool {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	return w.drop != nil && w.drop(far)
+}
+
+func (w *wire) delay(late func(far netip.AddrPort) time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.late = late
+}
+
+func (w *wire) delays(far netip.AddrPort) time.Duration {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.late == nil {
+		return 0
+	}
+	return w.late(far)
 }
 
 func (w *wire) packets() []quicreuse.Option {
@@ -60,8 +78,15 @@ func (c *lossyConn) ReadFrom(p []byte) (int, net.Addr, error) {
 }
 
 func (c *lossyConn) WriteTo(p []byte, to net.Addr) (int, error) {
-	if a, ok := to.(*net.UDPAddr); ok && c.wire.drops(plain(a)) {
-		return len(p), nil
+	if a, ok := to.(*net.UDPAddr); ok {
+		if c.wire.drops(plain(a)) {
+			return len(p), nil
+		}
+		if late := c.wire.delays(plain(a)); late > 0 {
+			p := bytes.Clone(p)
+			time.AfterFunc(late, func() { _, _ = c.PacketConn.WriteTo(p, to) })
+			return len(p), nil
+		}
 	}
 	return c.PacketConn.WriteTo(p, to)
 }

@@ -34,7 +34,7 @@ func (l *lab) figures() *cobra.Command {
 	f.StringVar(&m.file, "json", "", "file for the rows and all runs; figures of other names that it holds stay")
 	f.IntVar(&m.hosts, "hosts", 5, "number of hosts")
 	f.IntVar(&m.regions, "regions", 0, "number of regions (default 2, or what stands)")
-	root.AddCommand(m.up(), m.power(), m.rollout(), m.drain(), m.calm(), m.split(), m.kill9(), m.idle(), m.join(), m.all())
+	root.AddCommand(m.up(), m.power(), m.rollout(), m.drain(), m.calm(), m.split(), m.kill9(), m.idle(), m.spread(), m.join(), m.all())
 	return root
 }
 
@@ -188,6 +188,21 @@ func (m *measurements) idle() *cobra.Command {
 	return cmd
 }
 
+func (m *measurements) spread() *cobra.Command {
+	cmd := &cobra.Command{Use: "spread", Short: "Many objects applied to one host: time until all hold them, and traffic at rest", Args: cobra.NoArgs,
+		Long: "Many objects applied to one host: time until all hold them, and traffic at rest. The traffic is measured where no pod runs, and\n" +
+			"promised of three hosts: begin with a lab of its own and --hosts 3."}
+	objects := cmd.Flags().Int("objects", 10_000, "how many")
+	window := cmd.Flags().Duration("window", 2*time.Minute, "how long traffic is counted")
+	runs := cmd.Flags().IntP("runs", "n", 3, "number of runs")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return m.taken(cmd, false, func(ctx context.Context, l *figures.Lab) (*figures.Result, error) {
+			return l.Spread(ctx, *runs, *objects, *window)
+		})
+	}
+	return cmd
+}
+
 func (m *measurements) join() *cobra.Command {
 	cmd := &cobra.Command{Use: "join", Short: "Join of a new host until it runs a pod", Args: cobra.NoArgs}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -219,7 +234,10 @@ func (m *measurements) all() *cobra.Command {
 			func(ctx context.Context, l *figures.Lab) (*figures.Result, error) {
 				return l.Power(ctx, m.runs, figures.Load{Rate: m.rate, Around: time.Minute})
 			},
-			func(ctx context.Context, l *figures.Lab) (*figures.Result, error) { return l.Join(ctx, m.runs) })
+			func(ctx context.Context, l *figures.Lab) (*figures.Result, error) { return l.Join(ctx, m.runs) },
+			func(ctx context.Context, l *figures.Lab) (*figures.Result, error) {
+				return l.Spread(ctx, 3, 10_000, 2*time.Minute)
+			})
 	}
 	return m.withRuns(m.withRate(cmd))
 }

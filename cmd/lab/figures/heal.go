@@ -217,11 +217,15 @@ func (l *Lab) clearSplit(ctx context.Context) error { return l.clearNamespace(ct
 
 // clearNamespace deletes a namespace and waits until it is gone.
 func (l *Lab) clearNamespace(ctx context.Context, name string) error {
+	return l.clearNamespaceIn(ctx, name, 100*time.Second)
+}
+
+func (l *Lab) clearNamespaceIn(ctx context.Context, name string, limit time.Duration) error {
 	client, err := l.client(ctx, l.Hosts[0])
 	if err != nil {
 		return err
 	}
-	return until(ctx, 100*time.Second, time.Second, "namespace "+name+" is gone", func(ctx context.Context) error {
+	return until(ctx, limit, time.Second, "namespace "+name+" is gone", func(ctx context.Context) error {
 		err := client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil

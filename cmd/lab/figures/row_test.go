@@ -92,3 +92,23 @@ func TestKeepReplacesOnlyItsOwn(t *testing.T) {
 		t.Error("a file of somebody else was overwritten")
 	}
 }
+
+func TestTrafficIsPromisedOfThreeDaemonsWithoutPods(t *testing.T) {
+	host := SpreadHost{Sent: 1700, Received: 2100}
+	three := SpreadRun{Hosts: []SpreadHost{host, host, host}}
+	for _, c := range []struct {
+		what    string
+		run     SpreadRun
+		rows    int
+		verdict string
+	}{
+		{"pods ran", SpreadRun{Pods: 4}, 2, ""},
+		{"three daemons", three, 4, "MISSED"},
+		{"five daemons", SpreadRun{Hosts: append(three.Hosts, host, host)}, 4, ""},
+	} {
+		rows := spreadRows([]SpreadRun{c.run})
+		if len(rows) != c.rows || c.rows == 4 && (rows[3].verdict() != c.verdict || rows[3].Worst != 2.1) {
+			t.Errorf("%s: %+v", c.what, rows)
+		}
+	}
+}
