@@ -308,3 +308,36 @@ func TestTheNextNearestServesInItsPlace(t *testing.T) {
 		}
 	})
 }
+
+// A joiner serves nobody while it has nothing to tell, and the others when nobody was there to tell it anything.
+func TestWhoLearnsServesNobody(t *testing.T) {
+	first := found1(t, "n0")
+	cfg := configure(t, "n1")
+	if err := Join(t.Context(), cfg, first.token()); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, c := range []struct {
+		what     string
+		happens  func()
+		learning bool
+	}{
+		{"it has just joined", func() {}, true},
+		{"the time is up", m.setReady, false},
+		{"somebody tells it, which takes longer", func() { m.asking.Add(1) }, true},
+		{"that broke off", func() { m.asking.Add(-1) }, false},
+		{"it was told all", func() { m.asking.Add(1); m.rounds.done("n0") }, false},
+	} {
+		c.happens()
+		if got := m.learning(); got != c.learning {
+			t.Errorf("%s: learning %v, want %v", c.what, got, c.learning)
+		}
+	}
+	if first.learning() {
+		t.Error("who has the store learns")
+	}
+}

@@ -27,6 +27,7 @@ type Mesh struct {
 	store     *store.Store
 	clocks    *clocks
 	rounds    *rounds
+	asking    atomic.Int32 // reconciliations under way for which we asked
 	settling  *settling
 	ready     chan struct{}
 	readyOnce sync.Once

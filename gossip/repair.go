@@ -81,6 +81,8 @@ func repairWait() time.Duration {
 }
 
 func (n *link) reconcile(ctx context.Context, id ID) error {
+	n.mesh.asking.Add(1)
+	defer n.mesh.asking.Add(-1)
 	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
 	s, err := n.open(ctx, id, reconcileProtocol)
@@ -147,13 +149,16 @@ func (n *link) serveReconcile(ctx context.Context, from ID, s Stream) {
 	n.mesh.reconciled(from)
 }
 
-// learning: this server has no store yet, or not the whole; for 30 s at most, for nobody may be left who has it.
+// learning: this server has no store yet, or not the whole. Where nobody who has it is in sight, that ends after 30 s, for nobody may be left.
 func (m *Mesh) learning() bool {
+	if m.rounds.any() || !m.store.Forgetful() {
+		return false
+	}
 	select {
 	case <-m.ready:
-		return false
+		return m.asking.Load() > 0
 	default:
-		return m.store.Forgetful()
+		return true
 	}
 }
 
