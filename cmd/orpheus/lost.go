@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,14 +91,17 @@ func showLost(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.ID, args[0]) {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %s, %s\n", e.Kind, objectOf(e), e.What, e.Why)
-			printEdit(cmd.OutOrStdout(), "written", e.Edit, true)
-			return nil
-		}
+	entries = slices.DeleteFunc(entries, func(e control.Lost) bool { return args[0] == "" || !strings.HasPrefix(e.ID, args[0]) })
+	switch len(entries) {
+	case 0:
+		return fmt.Errorf("%s: lost-and-found has no such entry; `orpheus lost-and-found` lists them", args[0])
+	case 1:
+		e := entries[0]
+		fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %s, %s\n", e.Kind, objectOf(e), e.What, e.Why)
+		printEdit(cmd.OutOrStdout(), "written", e.Edit, true)
+		return nil
 	}
-	return fmt.Errorf("%s: lost-and-found has no such entry; `orpheus lost-and-found` lists them", args[0])
+	return fmt.Errorf("%s: %d entries begin so; `orpheus lost-and-found` lists them", args[0], len(entries))
 }
 
 func objectOf(e control.Lost) string { return strings.TrimPrefix(e.Namespace+"/"+e.Name, "/") }
