@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
 )
 
 const peersFile = "peers.json"
@@ -32,8 +31,6 @@ type book struct {
 	peers map[ID]known
 	dirty bool
 }
-
-const saveEvery = time.Second
 
 func openBook(path string) (*book, error) {
 	var list []known

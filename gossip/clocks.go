@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// maxOffset is how far this node's clock may be off its peers' median before it stops authoring records.
-const maxOffset = 30 * time.Second
-
 // clocks holds by how much the peers' wall clocks are ahead of ours, as the checks measured it.
 type clocks struct {
 	mu      sync.Mutex // guards what follows

@@ -36,10 +36,10 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Dir == "":
 		return c, errors.New("gossip: Config.Dir is empty: name the data directory")
-	case c.Name == "" || len(c.Name) > 253:
-		return c, fmt.Errorf("gossip: Config.Name %q must have 1 to 253 bytes", c.Name)
-	case len(c.Region) > 63 || len(c.Zone) > 63:
-		return c, errors.New("gossip: Config.Region and Config.Zone hold at most 63 bytes each")
+	case c.Name == "" || len(c.Name) > maxName:
+		return c, fmt.Errorf("gossip: Config.Name %q must have 1 to %d bytes", c.Name, maxName)
+	case len(c.Region) > maxPlace || len(c.Zone) > maxPlace:
+		return c, fmt.Errorf("gossip: Config.Region and Config.Zone hold at most %d bytes each", maxPlace)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

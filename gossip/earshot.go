@@ -22,13 +22,6 @@ type earshot struct {
 	peers map[peer.ID]*mute
 }
 
-const (
-	lookEvery     = time.Second
-	nudgeAfter    = 2  // looks
-	patienceLeast = 5  // looks before a peer is hung up on, doubled by each time that it did not help
-	patienceMost  = 80 // looks
-)
-
 // mute is a peer that was out of earshot.
 type mute struct {
 	missed   int // looks in a row without it

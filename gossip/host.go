@@ -118,7 +118,7 @@ func commonOptions(self identity) []libp2p.Option {
 		libp2p.DisableMetrics(),
 		libp2p.Ping(false),
 		libp2p.UserAgent("orpheus"),
-		libp2p.WithDialTimeout(5 * time.Second),
+		libp2p.WithDialTimeout(dialTimeout),
 		libp2p.SwarmOpts(swarm.WithDialRanker(quicFirst)),
 		libp2p.UDPBlackHoleSuccessCounter(nil), // a long partition must not make UDP look blocked for good
 		libp2p.IPv6BlackHoleSuccessCounter(nil),

@@ -134,7 +134,7 @@ func dialError(err error) error {
 		return fmt.Errorf("%w (at the token's address answers %s, the token was made by %s)", ErrWrongMesh, other.Actual, other.Expected)
 	}
 	text := strings.Join(strings.Fields(err.Error()), " ")
-	return errors.New(text[:min(len(text), 300)])
+	return errors.New(text[:min(len(text), maxDialText)])
 }
 
 // shake runs the handshake with a connected peer.

@@ -26,10 +26,7 @@ type Keys struct {
 	Secrets [][]byte `json:"secrets"` // 32 B key-encryption keys for Secrets at rest; the first encrypts, all decrypt
 }
 
-const (
-	keysFile   = "mesh.json"
-	caLifetime = 10 * 365 * 24 * time.Hour
-)
+const keysFile = "mesh.json"
 
 func newKeys(now time.Time) (Keys, error) {
 	var raw [16 + 32 + 32]byte

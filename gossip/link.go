@@ -69,7 +69,7 @@ func (n *link) do(f func()) {
 }
 
 func (m *Mesh) connect(ctx context.Context) (_ *link, err error) {
-	n := &link{mesh: m, ctx: ctx, events: make(chan hserf.Event, 1024), evidence: make(chan evidence, 1024),
+	n := &link{mesh: m, ctx: ctx, events: make(chan hserf.Event, serfQueue), evidence: make(chan evidence, evidenceQueue),
 		serving: make(chan struct{}, maxServed), ushering: make(chan struct{}, maxUshered),
 		introducing: make(chan struct{}, maxIntroduced), checks: keptStreams{by: make(map[ID]network.Stream)}}
 	defer func() {

@@ -56,7 +56,7 @@ func Open(cfg Config) (*Mesh, error) {
 	m := &Mesh{
 		cfg: cfg, log: cfg.Log, opened: time.Now(),
 		clocks: newClocks(), rounds: newRounds(), settling: newSettling(),
-		ready: make(chan struct{}), behind: make(chan ID, 64),
+		ready: make(chan struct{}), behind: make(chan ID, behindQueue),
 		handlers: make(map[string]func(context.Context, ID, Stream)),
 		watchers: make(map[chan struct{}]struct{}),
 	}

@@ -40,7 +40,7 @@ func (a announcedNetwork) InterfaceListenAddresses() ([]ma.Multiaddr, error) { r
 
 // looking announces this node on the local link and takes note of where known peers are, in case their addresses changed.
 func (n *link) looking(ctx context.Context) error {
-	finds := make(found, 64)
+	finds := make(found, foundQueue)
 	service := mdns.NewMdnsService(announced{n.host}, mdnsName(n.mesh.keys.MeshID), finds)
 	if err := service.Start(); err != nil {
 		n.mesh.log.Warn("mDNS does not work here; members are found by their addresses only", "error", err)
@@ -76,7 +76,7 @@ func knockNearby(ctx context.Context, cfg Config, self identity, t token) (joinA
 		return joinAnswer{}, err
 	}
 	defer h.Close()
-	finds := make(found, 64)
+	finds := make(found, foundQueue)
 	service := mdns.NewMdnsService(h, mdnsName(t.meshID()), finds)
 	if err := service.Start(); err != nil {
 		return joinAnswer{}, fmt.Errorf("%w (mDNS: %w)", ErrUnreachable, err)

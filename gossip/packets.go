@@ -36,7 +36,7 @@ type packets struct {
 
 func newPackets(conn net.PacketConn, advertise netip.AddrPort) *packets {
 	return &packets{conn: conn, advertise: advertise,
-		in: make(chan *memberlist.Packet, 1024), streams: make(chan net.Conn), done: make(chan struct{})}
+		in: make(chan *memberlist.Packet, serfQueue), streams: make(chan net.Conn), done: make(chan struct{})}
 }
 
 func (p *packets) start() {
@@ -49,7 +49,7 @@ func (p *packets) start() {
 
 // drain empties the shared port at once: quic-go queues only 32 packets there.
 func (p *packets) drain() {
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, maxPacket)
 	for {
 		n, from, err := p.conn.ReadFrom(buf)
 		if err != nil {

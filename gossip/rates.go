@@ -42,13 +42,13 @@ func (r *rates) take(author string, records, bytes int, now time.Time) bool {
 	return true
 }
 
-// forget makes room: after a minute's quiet every bucket is full anyway. Where nobody was quiet, all begin anew.
+// forget makes room: after so long a quiet every bucket is full anyway. Where nobody was quiet, all begin anew.
 func (r *rates) forget(now time.Time) {
 	if len(r.authors) < maxAuthors {
 		return
 	}
 	for id, a := range r.authors {
-		if now.Sub(a.last) > time.Minute {
+		if now.Sub(a.last) > authorQuiet {
 			delete(r.authors, id)
 		}
 	}

@@ -10,12 +10,7 @@ import (
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
 
-const (
-	tokenKind  = "mesh/tokens"
-	maxTTL     = 30 * 24 * time.Hour
-	redeemSpan = 10 * time.Minute // how long the peer that used a token may ask again: an answer may get lost
-	keepTokens = 24 * time.Hour   // expired records are swept after this
-)
+const tokenKind = "mesh/tokens"
 
 // registry is the part of the store that holds the tokens.
 type registry interface {

@@ -9,10 +9,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-const (
-	redialTick = 500 * time.Millisecond
-)
-
 // redialWait is how long to wait before the next attempt to reach a peer that has been out of sight for so long: quick
 // while the loss is news, and for ever after at most a minute apart, so that partitions of any length heal.
 func redialWait(absent time.Duration, jitter float64) time.Duration {

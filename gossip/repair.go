@@ -6,10 +6,7 @@ import (
 	"time"
 )
 
-const (
-	reconcileProtocol = "/orpheus/reconcile/2"
-	repairEvery       = 10 * time.Second
-)
+const reconcileProtocol = "/orpheus/reconcile/2"
 
 // repairing makes the replicas equal: with a peer that (re)appears at once, and with a random one every 10 s, because gossip
 // may lose messages. Until the first one is complete there is one at a time, with the nearest that waits: it may bring the

@@ -12,11 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const (
-	judgeEvery = 100 * time.Millisecond
-	sweepEvery = time.Hour
-)
-
 // Run connects this server to the mesh and drives everything, the store included, until ctx ends (nil) or something fails
 // that it cannot live without. It returns when all its goroutines have ended, and can be called once.
 func (m *Mesh) Run(ctx context.Context) error {

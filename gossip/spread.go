@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
@@ -34,8 +33,8 @@ func newSpread(ctx context.Context, n *link) (*spread, error) {
 		pubsub.WithNoAuthor(),
 		pubsub.WithMessageIdFn(messageID),
 		pubsub.WithMaxMessageSize(maxGossip),
-		pubsub.WithPeerOutboundQueueSize(256),
-		pubsub.WithValidateQueueSize(256),
+		pubsub.WithPeerOutboundQueueSize(relayQueue),
+		pubsub.WithValidateQueueSize(relayQueue),
 		pubsub.WithPeerFilter(func(id peer.ID, _ string) bool { return n.admission.has(id) }),
 		pubsub.WithLogger(slog.New(slog.DiscardHandler)),
 		pubsub.WithRPCLogger(slog.New(slog.DiscardHandler)),
@@ -45,13 +44,13 @@ func newSpread(ctx context.Context, n *link) (*spread, error) {
 	}
 	name := "orpheus/" + n.mesh.keys.MeshID
 	s := &spread{link: n, queue: make(chan []byte, publishQueue)}
-	if err := ps.RegisterTopicValidator(name, s.judge, pubsub.WithValidatorTimeout(10*time.Second)); err != nil {
+	if err := ps.RegisterTopicValidator(name, s.judge, pubsub.WithValidatorTimeout(relayTimeout)); err != nil {
 		return nil, fmt.Errorf("start gossipsub: %w", err)
 	}
 	if s.topic, err = ps.Join(name); err != nil {
 		return nil, fmt.Errorf("start gossipsub: %w", err)
 	}
-	if s.sub, err = s.topic.Subscribe(pubsub.WithBufferSize(64)); err != nil {
+	if s.sub, err = s.topic.Subscribe(pubsub.WithBufferSize(heardQueue)); err != nil {
 		return nil, fmt.Errorf("start gossipsub: %w", err)
 	}
 	return s, nil

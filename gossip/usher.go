@@ -84,8 +84,8 @@ func (n *link) showProof(s network.Stream) error {
 // consider redeems the token and grants what a member needs.
 func (n *link) consider(ctx context.Context, id ID, plea joinPlea) (joinAnswer, error) {
 	m := n.mesh
-	if plea.Name == "" || len(plea.Name) > 253 {
-		return joinAnswer{}, fmt.Errorf("its host name has %d bytes instead of 1 to 253", len(plea.Name))
+	if plea.Name == "" || len(plea.Name) > maxName {
+		return joinAnswer{}, fmt.Errorf("its host name has %d bytes instead of 1 to %d", len(plea.Name), maxName)
 	}
 	if m.Evicted(id) {
 		return joinAnswer{}, errEvicted

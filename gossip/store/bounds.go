@@ -20,12 +20,15 @@ const (
 	maxInline   = 64 << 10          // bytes of a frame in gossip; what is larger is announced and pulled
 	maxPerFrame = 4096              // records in a frame
 	maxFrame    = 4 << 20           // bytes of a frame in a stream
+	maxCount    = 1 << 40           // of the counts of a record; no sum of them overflows
+	maxTold     = 1 << 30           // records that a fingerprint may be of
 	maxHorizons = 4096              // kinds whose horizon a peer may tell
 	maxSections = 16                // of a hello
 	maxSection  = 1 << 20           // bytes of one
 
 	maxAttached    = 1 << 20 // bytes of one attachment of a snapshot
 	maxAttachments = 64
+	maxOverflow    = 4096 // pages of a damaged file that one of its own says it goes over; a greater one is not believed
 )
 
 // Of a reconciliation. A sender waits for nothing but the transport, a receiver has one frame in hand and reads the next

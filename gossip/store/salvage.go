@@ -21,7 +21,6 @@ const (
 	boltElement = 16 // of a leaf: flags u32, pos u32, key u32, value u32
 	boltLeaf    = 0x02
 	boltBucket  = 0x01 // of an element: its value is a bucket
-	maxOverflow = 4096 // pages
 )
 
 // salvage reads what can still be read of a bbolt file: the records that count, in order.

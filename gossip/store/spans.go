@@ -78,7 +78,7 @@ func decodeSpans(d *decoder) []span {
 		case skip:
 		case fingerprint:
 			copy(sp.finger[:], d.take(shortHash))
-			sp.count = d.length(1 << 30)
+			sp.count = d.length(maxTold)
 			out = append(out, sp)
 		case listing, want:
 			for n := d.length(maxTurn / shortHash); n > 0 && d.err == nil; n-- {

@@ -308,7 +308,7 @@ func (d *decoder) length(most int) int {
 // count is bounded so that no sum of them overflows.
 func (d *decoder) count() uint64 {
 	v := d.uint()
-	if v > 1<<40 {
+	if v > maxCount {
 		d.fail()
 		return 0
 	}
