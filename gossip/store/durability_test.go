@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -287,11 +289,49 @@ func FuzzLeaf(f *testing.F) {
 		if _, err := b.Read(page); err != nil {
 			break
 		}
-		found += len(leafRecords(page))
+		found += len(leafRecords(page, false))
 		f.Add(page)
 	}
 	if found == 0 {
 		f.Fatal("the records of a file that is well were not found")
 	}
-	f.Fuzz(func(_ *testing.T, page []byte) { leafRecords(page) })
+	f.Add(warren(specimens(f)[0], 2, 2))
+	f.Fuzz(func(t *testing.T, page []byte) {
+		recs := leafRecords(page, false)
+		for _, r := range recs {
+			if again, err := decodeRecord(r.msg, r.sig); err != nil || again.hash != r.hash {
+				t.Fatalf("salvaged what is no record: %v", err)
+			}
+		}
+		slices.SortFunc(recs, func(a, b *Record) int { return a.compare(b) })
+		counting(slices.CompactFunc(recs, func(a, b *Record) bool { return a.hash == b.hash }))
+	})
+}
+
+// warren is a leaf of buckets that all lie in the same place, and so on down to a record.
+func warren(r *Record, fan, deep int) []byte {
+	key, value, flags := storedKey(r), storedValue(r), uint32(0)
+	if deep > 0 {
+		key, value, flags = bucketRecords, append(make([]byte, boltHeader), warren(r, fan, deep-1)...), boltBucket
+	}
+	page := make([]byte, boltHeader)
+	binary.LittleEndian.PutUint16(page[8:], boltLeaf)
+	binary.LittleEndian.PutUint16(page[10:], uint16(fan))
+	for i := range fan {
+		for _, n := range []uint32{flags, uint32((fan - i) * boltElement), uint32(len(key)), uint32(len(value))} {
+			page = binary.LittleEndian.AppendUint32(page, n)
+		}
+	}
+	return append(append(page, key...), value...)
+}
+
+// A damaged page may say that its buckets lie within one another: what is read does not grow with every storey.
+func TestSalvageDoesNotGoDownEveryBurrow(t *testing.T) {
+	r := specimens(t)[0]
+	r.sig = []byte("s")
+	for _, c := range []struct{ fan, deep, found int }{{1, 0, 1}, {1, 1, 1}, {4, 1, 16}, {4, 9, 0}} {
+		if got := len(leafRecords(warren(r, c.fan, c.deep), false)); got != c.found {
+			t.Errorf("%d buckets in one place, %d deep: %d records, want %d", c.fan, c.deep, got, c.found)
+		}
+	}
 }

@@ -45,15 +45,16 @@ func salvage(path string) ([]*Record, error) {
 		}
 		page := make([]byte, (int64(over)+1)*size)
 		n, _ := f.ReadAt(page, at)
-		recs = append(recs, leafRecords(page[:n])...)
+		recs = append(recs, leafRecords(page[:n], false)...)
 	}
 	slices.SortFunc(recs, func(a, b *Record) int { return a.compare(b) })
 	recs = slices.CompactFunc(recs, func(a, b *Record) bool { return a.hash == b.hash })
 	return counting(recs), nil
 }
 
-// leafRecords reads a leaf and the small buckets that are kept within it.
-func leafRecords(page []byte) (out []*Record) {
+// leafRecords reads a leaf and the small buckets that are kept within it. Those hold no others: followed ever deeper, elements of one page
+// that point to the same place would be read without end.
+func leafRecords(page []byte, within bool) (out []*Record) {
 	if len(page) < boltHeader {
 		return nil
 	}
@@ -70,8 +71,8 @@ func leafRecords(page []byte) (out []*Record) {
 		}
 		k, v := e[pos:pos+key], e[pos+key:pos+key+val]
 		if binary.LittleEndian.Uint32(e)&boltBucket != 0 {
-			if len(v) > 2*boltHeader && string(k) == string(bucketRecords) {
-				out = append(out, leafRecords(v[boltHeader:])...)
+			if !within && len(v) > 2*boltHeader && string(k) == string(bucketRecords) {
+				out = append(out, leafRecords(v[boltHeader:], true)...)
 			}
 			continue
 		}
