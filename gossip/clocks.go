@@ -74,7 +74,7 @@ func (c *clocks) fit() error {
 	slices.Sort(offsets)
 	median := offsets[len(offsets)/2]
 	if len(offsets)%2 == 0 {
-		median = (offsets[len(offsets)/2-1] + offsets[len(offsets)/2]) / 2
+		median = offsets[len(offsets)/2-1]/2 + offsets[len(offsets)/2]/2 // their sum may be too much for a Duration
 	}
 	if median.Abs() <= maxOffset {
 		return nil
