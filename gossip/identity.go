@@ -80,11 +80,15 @@ func newIdentity(key ed25519.PrivateKey) (identity, error) {
 	return identity{key: priv, id: id}, nil
 }
 
-// verify checks a signature by the owner of a peer ID; an ed25519 peer ID holds its public key.
+// verify checks a signature by the owner of a peer ID; an ed25519 peer ID holds its public key. An ID has one spelling: under others its owner
+// would be other authors, none of them evicted and each with a rate of its own.
 func verify(actor string, msg, sig []byte) error {
 	id, err := peer.Decode(actor)
 	if err != nil {
 		return fmt.Errorf("read peer ID %q: %w", actor, err)
+	}
+	if id.String() != actor {
+		return fmt.Errorf("read peer ID %q: it is spelled %s", actor, id)
 	}
 	pub, err := id.ExtractPublicKey()
 	if err != nil {
