@@ -4,16 +4,19 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/serf/serf"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
@@ -35,21 +38,26 @@ func (*monologue) Reset() error                    { return nil }
 func (*monologue) SetDeadline(time.Time) error     { return nil }
 func (*monologue) SetReadDeadline(time.Time) error { return nil }
 
-// founded is a mesh's keys, one of its members, and a token of the member's.
-func founded(f *testing.F) (Keys, identity, token) {
-	keys, err := newKeys(time.Unix(1_800_000_000, 0))
+// founded is the golden mesh's keys, its member, and a token of the member's. Every process of a fuzz run must have the same.
+func founded(t testing.TB) (Keys, identity, token) {
+	cfg := Config{Dir: "testdata"}
+	keys, err := loadKeys(cfg)
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	self, err := loadIdentity(Config{Dir: f.TempDir()})
+	self, err := loadIdentity(cfg)
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	t, err := newToken(keys, self.id, nil, time.Unix(1_900_000_000, 0))
+	ca, err := keys.authority()
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	return keys, self, t
+	tok := token{authority: fingerprint(ca), secret: [16]byte{5, 6}, expiry: time.Unix(1_900_000_000, 0), issuer: self.id}
+	if _, err := hex.Decode(tok.mesh[:], []byte(keys.MeshID)); err != nil {
+		t.Fatal(err)
+	}
+	return keys, self, tok
 }
 
 func message(f *testing.F, v any) []byte {
@@ -167,6 +175,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add("12D3KooWGRUfvQ2hYyBQUrsxDcPbW4vfHdGb8s6wFUVNoQRh1fGr", sig)
 	f.Add("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N", sig)
 	f.Add("1", sig)
+	f.Add(peer.ToCid(self.id).String(), sig) // another spelling of the same ID
 	f.Fuzz(func(t *testing.T, actor string, s []byte) {
 		if verify(actor, msg, s) == nil && !(actor == string(self.ID()) && bytes.Equal(s, sig)) {
 			t.Fatalf("%x is taken for a signature of %s", s, actor)
@@ -176,27 +185,15 @@ func FuzzVerify(f *testing.F) {
 
 // FuzzFiles reads what may stand in the files of a data directory, or be attached to a backup.
 func FuzzFiles(f *testing.F) {
-	keys, self, _ := founded(f)
-	cert, err := keys.issue(self.ID(), "n0", time.Unix(1_800_000_000, 0))
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, v := range []any{keys, cert, []known{{ID: "p", Name: "n1", Region: "eu", Left: true}}, Manifest{Mesh: keys.MeshID, Node: "n0"}} {
-		b, err := json.Marshal(v)
+	for _, name := range goldenFiles {
+		b, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(b)
+		f.Add(b[:len(b)/2])
 	}
 	cfg := Config{Dir: f.TempDir()}
-	if _, err := loadIdentity(cfg); err != nil {
-		f.Fatal(err)
-	}
-	key, err := os.ReadFile(cfg.path(identityFile))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(key)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, name := range []string{identityFile, keysFile, certificateFile, peersFile} {
 			if err := os.WriteFile(cfg.path(name), b, 0o600); err != nil {
