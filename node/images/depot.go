@@ -45,7 +45,7 @@ type flight struct {
 
 // New makes the room and answers peers at once.
 func New(c *client.Client, mesh Mesh, records Records, log *slog.Logger) *Depot {
-	d := &Depot{engine: engine{c}, mesh: mesh, records: records, log: log,
+	d := &Depot{engine: engine{c, &hearing{}}, mesh: mesh, records: records, log: log,
 		sends: make(chan struct{}, sendsAtOnce), flights: map[string]*flight{}}
 	d.serve()
 	return d
