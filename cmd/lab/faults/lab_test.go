@@ -39,7 +39,7 @@ func TestFaults(t *testing.T) {
 		t.Skip("takes minutes")
 	}
 	binary := needs(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	l := raise(ctx, t, binary)
 	for _, c := range []struct {
