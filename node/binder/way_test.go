@@ -49,6 +49,7 @@ func TestNobodyMakesWayInVain(t *testing.T) {
 		"fits":                      {mode: placement.Eager, size: "4"},
 		"two of one workload":       {mode: placement.Eager, size: "6"},
 		"too large for any host":    {mode: placement.Eager, size: "9"},
+		"lacks its claim":           {mode: placement.Eager, size: "5", before: func(tr *troupe) { tr.change(func() { tr.lack = "no claim" }) }},
 		"unsure":                    {mode: placement.Eager, size: "5", before: func(tr *troupe) { tr.change(func() { tr.steady = false }) }},
 		"labelled":                  {mode: placement.Eager, size: "5", pods: func(p *corev1.Pod) { p.Labels[RebalanceLabel] = "off" }},
 		"another home's":            {mode: placement.Eager, size: "5", before: func(tr *troupe) { tr.change(func() { tr.mine = func(n string) bool { return n != "big" } }) }},
