@@ -74,7 +74,7 @@ func (c *claims) start(ctx context.Context) error {
 }
 
 // hosts lists the nodes that can mount all volumes of a pod; nil means any. A claim that is not bound yet is bound where
-// its pod goes.
+// its pod goes; so is, in a forecast, one that is not there.
 func (c *claims) hosts(pod *corev1.Pod) (out []string) {
 	for i := range pod.Spec.Volumes {
 		name := claimOf(pod, &pod.Spec.Volumes[i])
@@ -91,6 +91,28 @@ func (c *claims) hosts(pod *corev1.Pod) (out []string) {
 		}
 	}
 	return out
+}
+
+// lacks says in kube-scheduler's words which claim of a pod is not there, or not for long; "" for none. Such a pod gets no host:
+// the claim may be bound elsewhere when this server hears of it.
+func (c *claims) lacks(pod *corev1.Pod) string {
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		name := claimOf(pod, v)
+		if name == "" {
+			continue
+		}
+		claim, err := c.claims.PersistentVolumeClaims(pod.Namespace).Get(name)
+		switch {
+		case err != nil && v.Ephemeral != nil:
+			return fmt.Sprintf("waiting for ephemeral volume controller to create the persistentvolumeclaim %q", name)
+		case err != nil:
+			return fmt.Sprintf("persistentvolumeclaim %q not found", name)
+		case claim.DeletionTimestamp != nil:
+			return fmt.Sprintf("persistentvolumeclaim %q is being deleted", name)
+		}
+	}
+	return ""
 }
 
 func claimOf(pod *corev1.Pod, v *corev1.Volume) string {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -57,6 +58,40 @@ func TestVolumesNameTheirNodes(t *testing.T) {
 		}
 		if got := c.hosts(p); !slices.Equal(got, x.want) || (got == nil) != (x.want == nil) {
 			t.Errorf("%v: %#v, want %#v", x.claims, got, x.want)
+		}
+	}
+}
+
+// Who lacks a claim gets no host, and is told which one.
+func TestPodsWaitForTheirClaims(t *testing.T) {
+	now := metav1.Now()
+	c := newClaims(fake.NewClientset(
+		&corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "there"}},
+		&corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "going", DeletionTimestamp: &now, Finalizers: []string{"kubernetes.io/pvc-protection"}}},
+	))
+	if err := c.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.factory.Shutdown)
+	by := func(name string) corev1.VolumeSource {
+		return corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}
+	}
+	for _, x := range []struct {
+		volumes []corev1.VolumeSource
+		want    string
+	}{
+		{nil, ""},
+		{[]corev1.VolumeSource{{EmptyDir: &corev1.EmptyDirVolumeSource{}}, by("there")}, ""},
+		{[]corev1.VolumeSource{by("there"), by("nowhere")}, `persistentvolumeclaim "nowhere" not found`},
+		{[]corev1.VolumeSource{by("going")}, `persistentvolumeclaim "going" is being deleted`},
+		{[]corev1.VolumeSource{{Ephemeral: &corev1.EphemeralVolumeSource{}}}, `waiting for ephemeral volume controller to create the persistentvolumeclaim "p-v0"`},
+	} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p"}}
+		for i, v := range x.volumes {
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: fmt.Sprintf("v%d", i), VolumeSource: v})
+		}
+		if got := c.lacks(p); got != x.want {
+			t.Errorf("%v: %q, want %q", x.volumes, got, x.want)
 		}
 	}
 }

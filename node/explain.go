@@ -45,6 +45,9 @@ func (s *server) Explain(ctx context.Context, namespace, name string) (control.E
 		return control.Explanation{}, err
 	}
 	out := outlook.Explain(pod, s.homeOf(namespace, name), e)
+	if !out.Bound && out.Waits == "" {
+		out.Waits = s.claims.lacks(pod)
+	}
 	if room, ok := s.binder.Room(pod); ok && out.Message != "" {
 		out.Room = outlook.Room(pod, room)
 	}

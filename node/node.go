@@ -57,6 +57,7 @@ type server struct {
 	next    *successor
 	absence *absence.Record
 	binder  *binder.Binder // there once ready
+	claims  *claims        // like it
 
 	recorder record.EventRecorder // of events about servers and objects; there while absences are remembered
 }

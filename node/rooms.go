@@ -99,8 +99,9 @@ func (s *server) startBinder(h *house) error {
 		return err
 	}
 	volumes := newClaims(client)
+	s.claims = volumes
 	s.binder, err = binder.New(binder.Config{Client: s.api.Loopback(), Mine: s.sight.mine, Changed: s.absence.Watch(), Admit: s.admit, Flapping: s.absence.Flapping,
-		Volumes: volumes.hosts, VolumesChanged: volumes.changed, Preempt: s.sure,
+		Volumes: volumes.hosts, Lacks: volumes.lacks, VolumesChanged: volumes.changed, Preempt: s.sure,
 		Rebalance: eagerness[s.cfg.Rebalance], Steady: s.steady, Log: s.log.With("room", "binder")})
 	if err != nil {
 		return err

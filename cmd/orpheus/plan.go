@@ -22,8 +22,8 @@ Nothing is written.
 
 What it can't foretell: it shows the end, so a rollout that needs room for its surge may wait although the end fits. New pods have no
 identity yet, so among nodes of about equal score others may be chosen. Limit ranges and quotas of FILE itself do not count; CronJobs and
-kinds that the API does not know are left out and named. Images are not looked for. Which running pods --rebalance would move to new
-servers is not foretold. It sees what this server sees at this moment: who is out of sight, or damped because it came and went, gets
+kinds that the API does not know are left out and named. Images and claims are not looked for. With --rebalance it tells which running
+pods would make way for what fits nowhere else, one for each, but not which ones would move to new servers. It sees what this server sees at this moment: who is out of sight, or damped because it came and went, gets
 nothing. At most 4 MiB of manifests, 1,000 objects, and 20,000 new pods an object.
 
 The exit status is 0 where all fits, 2 where something does not, 1 for errors.`}

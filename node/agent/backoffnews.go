@@ -23,7 +23,8 @@ func (w *worker) tellBackOff(pod *v1.Pod, before, now *v1.PodStatus) {
 			case reasonCrashLoop:
 				w.warn(pod, c.Name, events.BackOffStartContainer, fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)", c.Name, pod.Name, pod.Namespace, pod.UID))
 			case reasonImageBackOff:
-				w.tellNormal(pod, c.Name, events.BackOffPullImage, c.State.Waiting.Message)
+				// Not the reason, which may name a port that is another each time: equal events count as one.
+				w.tellNormal(pod, c.Name, events.BackOffPullImage, fmt.Sprintf("Back-off pulling image %q", c.Image))
 			}
 		}
 	}

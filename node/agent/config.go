@@ -55,6 +55,8 @@ type Network interface {
 // Images makes images present. auth is a registry's X-Registry-Auth or "". Concurrent calls for one image should share work.
 type Images interface {
 	Ensure(ctx context.Context, ref string, policy v1.PullPolicy, auth string) (imageID string, err error)
+	// Known changes when the image that ref means came to this host or became known in the mesh; "" while neither. It is cheap.
+	Known(ctx context.Context, ref string) string
 }
 
 // Config is all that an agent needs to know. Fields are required unless they say otherwise.

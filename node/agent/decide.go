@@ -235,8 +235,10 @@ func (p *plan) start(s *sighting, c *v1.Container, level int) {
 	}
 }
 
-// errImageShown is how long a failed pull is shown as itself before it is shown as a back-off.
-const errImageShown = 2 * time.Second
+const (
+	errImageShown = 2 * time.Second  // how long a failed pull is shown as itself before it is shown as a back-off
+	imageLook     = 10 * time.Second // how soon an image that appeared by itself is seen
+)
 
 // image gives the ID of a container's image, or orders it.
 func (p *plan) image(s *sighting, c *v1.Container) (string, bool) {
@@ -256,6 +258,7 @@ func (p *plan) image(s *sighting, c *v1.Container) (string, bool) {
 func (p *plan) backOffImage(s *sighting, c *v1.Container, t *trouble) {
 	if s.Now.Before(t.Retry) {
 		p.wakeAt(t.Retry)
+		p.wakeAt(s.Now.Add(imageLook))
 	}
 	shown := t.Since.Add(errImageShown)
 	if t.Reason == reasonErrImagePull && !s.Now.Before(shown) {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,8 @@ type fakeEngine struct {
 	starts     map[string]int // by container name in the pod
 	scripts    map[string]script
 	images     map[string]bool
+	asked      map[string]int    // pulls by reference
+	locked     map[string]string // what Ensure wants to be shown for a reference
 	listeners  map[int]listener
 }
 
@@ -53,7 +56,7 @@ var errDown = errors.New("dial unix docker.sock: connection refused")
 
 func newFakeEngine() *fakeEngine {
 	return &fakeEngine{containers: map[string]*fakeContainer{}, starts: map[string]int{}, scripts: map[string]script{},
-		images: map[string]bool{"app": true}, listeners: map[int]listener{}}
+		images: map[string]bool{"app": true}, asked: map[string]int{}, locked: map[string]string{}, listeners: map[int]listener{}}
 }
 
 func (f *fakeEngine) lock() (func(), error) {
@@ -283,10 +286,26 @@ func (f *fakeEngine) Images(context.Context) ([]docker.Image, error) { return ni
 
 func (f *fakeEngine) EnsurePause(context.Context) (string, error) { return "pause", nil }
 
-// Ensure gives the images that the engine has; it is the fake of the image room too.
-func (f *fakeEngine) Ensure(ctx context.Context, ref string, _ v1.PullPolicy, _ string) (string, error) {
-	img, err := f.Image(ctx, ref)
-	return img.ID, err
+// Ensure gives the images that the engine has, and locked ones to whoever has the key; it is the fake of the image room too.
+// The reason of a refusal is another each time, as of a dead name server.
+func (f *fakeEngine) Ensure(ctx context.Context, ref string, _ v1.PullPolicy, auth string) (string, error) {
+	if img, err := f.Image(ctx, ref); err == nil {
+		return img.ID, nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked[ref]++
+	shown, _ := base64.URLEncoding.DecodeString(auth)
+	if key, ok := f.locked[ref]; ok && strings.Contains(string(shown), key) {
+		f.images[ref] = true
+		return ref, nil
+	}
+	return "", fmt.Errorf("udp port %d: i/o timeout", 30000+f.asked[ref])
+}
+
+func (f *fakeEngine) Known(ctx context.Context, ref string) string {
+	img, _ := f.Image(ctx, ref)
+	return img.ID
 }
 
 // running lists the running containers of a pod as "name#attempt", sandboxes as "#attempt".

@@ -299,19 +299,75 @@ func TestImagesThatCannotBeHadSayWhy(t *testing.T) {
 				if got := m.told("p", "BackOff"); (got > 0) != (row.then == "ImagePullBackOff") {
 					t.Errorf("%d events tell of a back-off", got)
 				}
-				if row.then != "ImagePullBackOff" {
+				if row.then == "InvalidImageName" {
 					return
 				}
+				m.settle(17 * time.Minute)
 				m.engine.mu.Lock()
 				m.engine.images[row.image] = true
 				m.engine.mu.Unlock()
-				m.settle(10 * time.Second)
+				m.settle(imageLook)
 				if got := m.get("p").Status.Phase; got != v1.PodRunning {
 					t.Errorf("when the image is there: %s", got)
 				}
 			})
 		})
 	}
+}
+
+// The distances between pulls grow to five minutes, and what is told of them is counted, though each has its own reason.
+func TestPullsBackOff(t *testing.T) {
+	inMachine(t, func(t *testing.T, m *machine) {
+		spec := one("c")
+		spec.Containers[0].Image = "nowhere"
+		m.pod("p", spec)
+		m.settle(21 * time.Minute)
+		const want = 9 // at once, after 10, 30, 70, 150, 310 seconds, and then every five minutes
+		m.engine.mu.Lock()
+		if got := m.engine.asked["nowhere"]; got != want {
+			t.Errorf("asked for %d times", got)
+		}
+		m.engine.mu.Unlock()
+		if got := m.told("p", "Pulling"); got != want {
+			t.Errorf("%d pulls are told", got)
+		}
+		all, err := m.api.CoreV1().Events("ns").List(t.Context(), metav1.ListOptions{FieldSelector: "reason=BackOff"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, e := range all.Items {
+			if e.Reason == "BackOff" {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d events tell of the back-off, and not one that counts", n)
+		}
+	})
+}
+
+// A key of the pod's own opens a registry at the next try after it came.
+func TestPullSecretsOpenRegistries(t *testing.T) {
+	inMachine(t, func(t *testing.T, m *machine) {
+		m.engine.locked["registry.test/private"] = `"password":"pw"`
+		spec := one("c")
+		spec.Containers[0].Image, spec.ImagePullSecrets = "registry.test/private", []v1.LocalObjectReference{{Name: "key"}}
+		m.pod("p", spec)
+		m.settle(time.Second)
+		if got := waitingReason(m.get("p")); got != "ErrImagePull" {
+			t.Errorf("without the key: %q", got)
+		}
+		key := &v1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "key"}, Type: v1.SecretTypeDockerConfigJson,
+			Data: map[string][]byte{v1.DockerConfigJsonKey: []byte(`{"auths":{"other.test":{"username":"u","password":"no"},"registry.test":{"username":"u","password":"pw"}}}`)}}
+		if _, err := m.api.CoreV1().Secrets("ns").Create(t.Context(), key, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		m.settle(10 * time.Second)
+		if got := m.get("p").Status.Phase; got != v1.PodRunning {
+			t.Errorf("with the key: %s", got)
+		}
+	})
 }
 
 func TestAStartThatFailsSaysWhy(t *testing.T) {

@@ -5,11 +5,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/distribution/reference"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 	"k8s.io/kubernetes/pkg/credentialprovider"
 	"k8s.io/kubernetes/pkg/credentialprovider/secrets"
 	"k8s.io/kubernetes/pkg/kubelet/events"
@@ -22,15 +24,32 @@ func (w *worker) pull(ctx context.Context, pod *v1.Pod, c *v1.Container) {
 	name, before := c.Name, w.pulls[c.Name].Failed
 	w.pulls[name] = pull{Flying: true, Failed: before}
 	w.beside.Go(func() {
+		known := w.a.cfg.Images.Known(ctx, c.Image) // before it fails: what comes meanwhile is news
 		id, reason, err := w.ensure(ctx, pod, c)
 		w.tell(ctx, func() {
 			if err == nil {
 				w.pulls[name] = pull{ImageID: id}
 				return
 			}
-			w.pulls[name] = pull{Failed: nextFailure(before, reason, err, time.Now())}
+			w.pulls[name] = pull{Failed: nextFailure(before, reason, err, time.Now()), Known: known}
 		})
 	})
+}
+
+// appeared ends the back-off of images that were loaded, pulled or shared since they could not be had. A registry tells
+// nobody what it was given: there the back-off has to run out.
+func (w *worker) appeared(ctx context.Context, pod *v1.Pod) {
+	for c := range podutil.ContainerIter(&pod.Spec, podutil.AllContainers) {
+		p, waits := w.pulls[c.Name]
+		if !waits || p.Failed == nil || p.Flying {
+			continue
+		}
+		if now := w.a.cfg.Images.Known(ctx, c.Image); now != "" && now != p.Known {
+			t := *p.Failed
+			t.Retry = time.Time{}
+			w.pulls[c.Name] = pull{Failed: &t, Known: p.Known}
+		}
+	}
 }
 
 // nextFailure backs off as crashes do: 10 s, doubling to 5 min.
@@ -81,7 +100,7 @@ func (w *worker) ensure(ctx context.Context, pod *v1.Pod, c *v1.Container) (id, 
 
 // tryKeys asks with each credential that the pod has for the image's registry, or without any.
 func (w *worker) tryKeys(ctx context.Context, pod *v1.Pod, c *v1.Container) (id string, err error) {
-	for _, auth := range w.a.registryKeys(ctx, pod, c.Image) {
+	for _, auth := range w.registryKeys(ctx, pod, c.Image) {
 		if id, err = w.a.cfg.Images.Ensure(ctx, c.Image, c.ImagePullPolicy, auth); err == nil {
 			return id, nil
 		}
@@ -90,22 +109,27 @@ func (w *worker) tryKeys(ctx context.Context, pod *v1.Pod, c *v1.Container) (id 
 }
 
 // registryKeys are the X-Registry-Auth values to try, at least one.
-func (a *Agent) registryKeys(ctx context.Context, pod *v1.Pod, image string) []string {
+func (w *worker) registryKeys(ctx context.Context, pod *v1.Pod, image string) []string {
 	var held []v1.Secret
+	var missing []string
 	for _, ref := range pod.Spec.ImagePullSecrets {
-		s, err := a.cfg.API.CoreV1().Secrets(pod.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+		s, err := w.a.cfg.API.CoreV1().Secrets(pod.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 		if err != nil {
-			a.cfg.Log.Debug("image pull secret not read", "pod", podName(pod), "secret", ref.Name, "error", err)
+			w.a.cfg.Log.Debug("image pull secret not read", "pod", podName(pod), "secret", ref.Name, "error", err)
+			missing = append(missing, ref.Name)
 			continue
 		}
 		held = append(held, *s)
+	}
+	if len(missing) > 0 {
+		w.warn(pod, "", "FailedToRetrieveImagePullSecret", fmt.Sprintf("Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", strings.Join(missing, ", ")))
 	}
 	if len(held) == 0 {
 		return []string{""}
 	}
 	ring, err := secrets.MakeDockerKeyring(held, credentialprovider.UnionDockerKeyring{})
 	if err != nil {
-		a.cfg.Log.Warn("image pull secrets not understood", "pod", podName(pod), "error", err)
+		w.a.cfg.Log.Warn("image pull secrets not understood", "pod", podName(pod), "error", err)
 		return []string{""}
 	}
 	keys, _ := ring.Lookup(image)

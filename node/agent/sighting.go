@@ -37,6 +37,7 @@ type pull struct {
 	Flying  bool
 	ImageID string
 	Failed  *trouble
+	Known   string // what Images.Known said of it when it failed
 }
 
 func (s *sighting) sandboxRuns() bool { return s.Sandbox != nil && s.Sandbox.State == "running" }

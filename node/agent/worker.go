@@ -221,6 +221,7 @@ func (w *worker) look(ctx context.Context, pod *v1.Pod) (*sighting, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.appeared(ctx, pod)
 	pod = pod.DeepCopy()
 	if w.told != nil {
 		pod.Status = mergeForeign(*w.told.DeepCopy(), &pod.Status)

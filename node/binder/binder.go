@@ -183,6 +183,11 @@ func (b *Binder) round(now time.Time) (next time.Time) {
 			sooner(due)
 			continue
 		}
+		if lack := b.lacks(p); lack != "" {
+			b.refuse(p, lack, epoch, now, false)
+			sooner(b.due(p.UID, epoch, now))
+			continue
+		}
 		ready = append(ready, p)
 	}
 	for uid := range b.tries {
@@ -218,6 +223,18 @@ func (b *Binder) due(uid types.UID, epoch uint64, now time.Time) time.Time {
 		return t.at.Add(t.pause)
 	}
 	return t.at.Add(flushAfter)
+}
+
+// lacks is the refusal of a pod for which no host is looked at yet; "" for others.
+func (b *Binder) lacks(p *corev1.Pod) string {
+	if b.config.Lacks == nil {
+		return ""
+	}
+	lack := b.config.Lacks(p)
+	if lack != "" {
+		lack = fmt.Sprintf("0/%d nodes are available: %s.", b.picture.size(), lack)
+	}
+	return lack
 }
 
 func order(pods []*corev1.Pod) {

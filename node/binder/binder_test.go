@@ -47,6 +47,7 @@ type stand struct {
 	bound   map[string]string
 	places  int
 	volumes []string      // hosts that can mount what any pod wants
+	lack    string        // what all pods lack
 	moved   chan struct{} // a wake after volumes changed
 	stop    func()
 }
@@ -63,6 +64,7 @@ func newStandWith(t *testing.T, tune func(*Config), objects ...runtime.Object) *
 		Client: &rest.Config{}, Changed: make(chan struct{}), Admit: s.admit, Log: slog.New(slog.DiscardHandler),
 		Mine:    func(_, _, name string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.mine(name) },
 		Volumes: func(*corev1.Pod) []string { s.mu.Lock(); defer s.mu.Unlock(); return s.volumes }, VolumesChanged: s.moved,
+		Lacks:   func(*corev1.Pod) string { s.mu.Lock(); defer s.mu.Unlock(); return s.lack },
 		Preempt: func() bool { s.mu.Lock(); defer s.mu.Unlock(); return !s.unsure },
 	}
 	tune(&c)
@@ -299,6 +301,27 @@ func TestUnschedulablePodSaysWhyAndWaitsForChange(t *testing.T) {
 		synctest.Wait()
 		if s.bound["big"] != "f" {
 			t.Errorf("bound %v after a node came", s.bound)
+		}
+	})
+}
+
+// A pod whose claim is not there must not be bound: the claim may be bound to another host when it comes.
+func TestPodWaitsForWhatItLacks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, node("a", "8"), node("b", "8"))
+		defer func() { s.stop() }()
+		s.change(func() { s.lack = `persistentvolumeclaim "data" not found` })
+		s.create(pod("early", "1"))
+		time.Sleep(time.Minute)
+		if got := s.why("early"); s.bound["early"] != "" || got != `0/2 nodes are available: persistentvolumeclaim "data" not found.` {
+			t.Fatalf("it is on %q and told %q", s.bound["early"], got)
+		}
+		s.change(func() { s.lack, s.volumes = "", []string{"b"} })
+		s.moved <- struct{}{}
+		time.Sleep(firstPause)
+		synctest.Wait()
+		if s.bound["early"] != "b" {
+			t.Errorf("bound %v after its claim came", s.bound)
 		}
 	})
 }

@@ -27,7 +27,10 @@ type Config struct {
 	// Volumes tells the names of the hosts that can mount all volumes of a pod: nil for any host, empty for none. Optional;
 	// cheap, does not block.
 	Volumes func(pod *corev1.Pod) []string
-	// VolumesChanged wakes after any change of what Volumes answers. Optional.
+	// Lacks says in kube-scheduler's words what a pod must have before any host is looked at, "" for nothing. Optional; it must
+	// be quick.
+	Lacks func(pod *corev1.Pod) string
+	// VolumesChanged wakes after any change of what Volumes and Lacks answer. Optional.
 	VolumesChanged <-chan struct{}
 	// Preempt tells whether pods of lower priority may be told to leave at this moment: not while this server is unsure of
 	// what it sees. Optional: nil is never. Cheap, does not block.

@@ -45,7 +45,46 @@ func (b *Binder) Foresee(come []*corev1.Pod, gone map[types.UID]bool) (*Outlook,
 	}
 	q := b.about(append(waiting, come...))
 	q.gone = gone
-	return Decide(b.picture.view(q), b.options()), nil
+	o := Decide(b.picture.view(q), b.options())
+	if b.config.Rebalance != placement.Off {
+		settledBy := time.Now().Add(settleAge) // it is a forecast of the end: who is too young to move now will not be
+		o.makeWay(b.picture.movable(settledBy, settledBy))
+	}
+	return o, nil
+}
+
+// makeWay foretells which pods that run go to other hosts for pods that fit nowhere. One goes for each: it is as in the making
+// of way where that is gentle.
+func (o *Outlook) makeWay(movable map[string]mover) {
+	preempts := map[string]bool{}
+	for _, p := range o.Plan.Preemptions {
+		preempts[p.Pod] = true
+	}
+	if len(o.Plan.Pending) == len(preempts) {
+		return
+	}
+	view := o.after
+	view.Pods = slices.Clone(view.Pods)
+	settled(view, movable)
+	plan := placement.Place(view, placement.Options{Moves: gentleMoves})
+	goes := map[string]string{} // where pods would be
+	for _, m := range plan.Moves {
+		if preempts[m.For] {
+			return // it has its room already, and all else was decided after it
+		}
+		goes[m.Pod] = m.To
+	}
+	for _, b := range plan.Binds {
+		goes[b.Pod] = b.Host
+	}
+	o.Plan.Moves = plan.Moves
+	o.Plan.Binds = append(o.Plan.Binds, plan.Binds...)
+	o.Plan.Pending = slices.DeleteFunc(o.Plan.Pending, func(p placement.Pending) bool { return goes[p.Pod] != "" })
+	for i := range o.after.Pods {
+		if host := goes[o.after.Pods[i].UID]; host != "" {
+			o.after.Pods[i].Host = host
+		}
+	}
 }
 
 // Decide makes the decision that the binder would make of a View.

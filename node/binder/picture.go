@@ -274,6 +274,13 @@ func (c *picture) queue(mine func(kind, namespace, name string) bool) (pods []*c
 	return pods, c.epoch, c.synced == [4]bool{true, true, true, true}
 }
 
+// size is how many hosts there are.
+func (c *picture) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.hosts)
+}
+
 // landed tells whether a pod needs no claim in flight any more: it is bound, or gone.
 func (c *picture) landed(k string, uid types.UID) bool {
 	c.mu.Lock()

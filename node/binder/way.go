@@ -58,7 +58,7 @@ func (b *Binder) stuck(now time.Time) (*corev1.Pod, *try) {
 	order(queue)
 	for _, p := range queue {
 		t := b.tries[p.UID]
-		if t == nil || t.reason == "" || now.Sub(t.since) < stuckFor || now.Sub(t.searched) < t.search || p.Status.NominatedNodeName != "" || promised[p.UID] != "" {
+		if t == nil || t.reason == "" || now.Sub(t.since) < stuckFor || now.Sub(t.searched) < t.search || p.Status.NominatedNodeName != "" || promised[p.UID] != "" || b.lacks(p) != "" {
 			continue
 		}
 		return p, t

@@ -49,6 +49,7 @@ func TestNobodyMakesWayInVain(t *testing.T) {
 		"fits":                      {mode: placement.Eager, size: "4"},
 		"two of one workload":       {mode: placement.Eager, size: "6"},
 		"too large for any host":    {mode: placement.Eager, size: "9"},
+		"lacks its claim":           {mode: placement.Eager, size: "5", before: func(tr *troupe) { tr.change(func() { tr.lack = "no claim" }) }},
 		"unsure":                    {mode: placement.Eager, size: "5", before: func(tr *troupe) { tr.change(func() { tr.steady = false }) }},
 		"labelled":                  {mode: placement.Eager, size: "5", pods: func(p *corev1.Pod) { p.Labels[RebalanceLabel] = "off" }},
 		"another home's":            {mode: placement.Eager, size: "5", before: func(tr *troupe) { tr.change(func() { tr.mine = func(n string) bool { return n != "big" } }) }},
@@ -100,4 +101,38 @@ func TestAWayThatABudgetClosesIsGivenUp(t *testing.T) {
 			t.Errorf("%+v", p.Status)
 		}
 	})
+}
+
+// What is foretold is what then happens, also where it takes a pod that is too young to move at this moment. Nobody goes by it.
+func TestMakingWayIsForetold(t *testing.T) {
+	for mode, moves := range map[placement.Rebalance]int{placement.Off: 0, placement.Gentle: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			tr := newTroupe(t, mode)
+			defer func() { tr.stop() }()
+			tr.pass(time.Second)
+			big := pod("big", "5")
+			seen, err := tr.b.Foresee([]*corev1.Pod{big}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, _ := seen.Pod(string(big.UID))
+			if len(seen.Plan.Moves) != moves || (after.Host != "") != (moves > 0) || len(seen.Plan.Pending) != 1-moves {
+				t.Fatalf("mode %d: foretold are %v, big on %q, %d that wait", mode, seen.Plan.Moves, after.Host, len(seen.Plan.Pending))
+			}
+			if moves > 0 {
+				m := seen.Plan.Moves[0]
+				if moved, _ := seen.Pod(m.Pod); m.From != after.Host || moved.Host != m.To {
+					t.Errorf("%v for big on %s, but then it is on %s", m, after.Host, moved.Host)
+				}
+			}
+			if len(tr.gone()) != 0 {
+				t.Error("a forecast had somebody go")
+			}
+			tr.create(big)
+			tr.pass(4 * time.Minute)
+			if host := tr.pod("big").Spec.NodeName; (host != "") != (moves > 0) || len(tr.gone()) != moves {
+				t.Errorf("mode %d: then big is on %q, and %d went", mode, host, len(tr.gone()))
+			}
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ type flight struct {
 
 // New makes the room and answers peers at once.
 func New(c *client.Client, mesh Mesh, records Records, log *slog.Logger) *Depot {
-	d := &Depot{engine: engine{c}, mesh: mesh, records: records, log: log,
+	d := &Depot{engine: engine{c, &hearing{}}, mesh: mesh, records: records, log: log,
 		sends: make(chan struct{}, sendsAtOnce), flights: map[string]*flight{}}
 	d.serve()
 	return d
@@ -110,6 +111,26 @@ func (d *Depot) present(ctx context.Context, name string, policy Policy) (string
 	}
 	id, err := d.engine.imageID(ctx, name)
 	return id, err == nil
+}
+
+// Known is what this server knows of ref without asking anybody, "" for nothing: it changes when the image is loaded or
+// pulled here, or shared anywhere in the mesh. Only compare it.
+func (d *Depot) Known(ctx context.Context, ref string) string {
+	name, err := Normalise(ref)
+	if err != nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	rec, _ := lookup(d.records, name)
+	here, err := d.engine.imageID(ctx, cmp.Or(rec.ID, name))
+	if err != nil {
+		here = ""
+	}
+	if rec.ID == "" {
+		return here
+	}
+	return rec.ID + " " + here
 }
 
 func (d *Depot) obtain(ctx context.Context, name, auth string) (string, error) {

@@ -11,7 +11,10 @@ import (
 )
 
 // engine is the local Docker Engine as this room needs it.
-type engine struct{ c *client.Client }
+type engine struct {
+	c     *client.Client
+	pulls *hearing
+}
 
 // imageID is the ID of what name (a reference or an ID) means to the engine.
 func (e engine) imageID(ctx context.Context, name string) (string, error) {
@@ -58,11 +61,23 @@ func (e engine) tag(ctx context.Context, id, ref string) error {
 	return err
 }
 
+// pull ends early when nothing is heard of it for silenceMost. Engines answer only when the registry has.
 func (e engine) pull(ctx context.Context, ref, auth string) error {
-	res, err := e.c.ImagePull(ctx, ref, client.ImagePullOptions{RegistryAuth: auth})
-	if err != nil {
-		return err
-	}
-	defer res.Close()
-	return res.Wait(ctx)
+	return e.pulls.attend(ctx, func(ctx context.Context, heard func(string)) error {
+		res, err := e.c.ImagePull(ctx, ref, client.ImagePullOptions{RegistryAuth: auth})
+		if err != nil {
+			return err
+		}
+		defer res.Close()
+		for m, err := range res.JSONMessages(ctx) {
+			switch {
+			case err != nil:
+				return err
+			case m.Error != nil:
+				return m.Error
+			}
+			heard(m.Status)
+		}
+		return nil
+	})
 }

@@ -39,7 +39,7 @@ func TestFaults(t *testing.T) {
 		t.Skip("takes minutes")
 	}
 	binary := needs(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	l := raise(ctx, t, binary)
 	for _, c := range []struct {
@@ -47,7 +47,7 @@ func TestFaults(t *testing.T) {
 		play func(lab)
 	}{
 		{"engine", engine}, {"daemon", daemon}, {"restart", restart}, {"secrets", secrets}, {"conflicts", conflicts}, {"tokens", tokens}, {"images", badImages},
-		{"corrupt", corrupt}, {"disk", fullDisk}, {"ports", ports}, {"fence", fence}, {"fence of a server that lives", fenceIsolated}, {"rejoin", rejoin},
+		{"corrupt", corrupt}, {"disk", fullDisk}, {"ports", ports}, {"fence", fence}, {"fence of a server that lives", fenceIsolated}, {"rejoin", rejoin}, {"placement", placing},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := l
