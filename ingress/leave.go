@@ -35,6 +35,27 @@ func (p *Proxy) Dismiss(ctx context.Context) {
 	}
 }
 
+// Leave stops accepting, for a successor on the same addresses, and cuts nothing: it returns when running requests have finished, or
+// when ctx ends, and tells how many run then, upgrades among them. Run goes on until they have ended by themselves, or a Drain
+// cuts them.
+func (p *Proxy) Leave(ctx context.Context) (left int) {
+	p.patient.Store(true)
+	p.drainOne.Do(func() { close(p.drain) })
+	if !p.running.Load() {
+		return 0
+	}
+	select {
+	case <-p.alone:
+	case <-p.ended:
+	}
+	select {
+	case <-p.ended:
+		return 0
+	case <-ctx.Done():
+		return p.handlers.busy()
+	}
+}
+
 // dismiss says to one client what Dismiss says to all. An upgrade ends with its connection anyway.
 func (p *Proxy) dismiss(w http.ResponseWriter, r *http.Request) {
 	if p.leaving.Load() && !upgrades(r) {
@@ -143,6 +164,12 @@ func (h *handlers) leave(c *crowd) {
 		close(w)
 	}
 	h.waiters = nil
+}
+
+func (h *handlers) busy() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.n
 }
 
 // turn begins a new crowd; what it returns is closed when the old one is gone.

@@ -68,7 +68,7 @@ func (c *Config) fill() {
 
 // Proxy serves a Table. All methods are safe for concurrent use.
 //
-//	New ─► Run: waits ─► first Set ─► listening ⇄ retrying ─► Drain or end of ctx ─► running requests finish ─► ended
+//	New ─► Run: waits ─► first Set ─► listening ⇄ retrying ─► Drain, Leave or end of ctx ─► running requests finish ─► ended
 type Proxy struct {
 	config    Config
 	log       *slog.Logger
@@ -89,7 +89,9 @@ type Proxy struct {
 	first   chan struct{}
 
 	running  atomic.Bool
+	patient  atomic.Bool   // DrainTimeout counts no more, but for Drain's own bound
 	drain    chan struct{} // closed: stop accepting
+	alone    chan struct{} // closed by Run: nobody is accepted any more
 	cut      chan struct{} // closed: the running requests have had their time
 	ended    chan struct{} // closed by Run
 	drainOne sync.Once
@@ -102,7 +104,7 @@ func New(c Config) *Proxy {
 	p := &Proxy{
 		config: c, log: c.Log, serverLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		access: newAccessLog(c.AccessLog, c.AccessFormat),
-		first:  make(chan struct{}), drain: make(chan struct{}), cut: make(chan struct{}), ended: make(chan struct{}),
+		first:  make(chan struct{}), drain: make(chan struct{}), alone: make(chan struct{}), cut: make(chan struct{}), ended: make(chan struct{}),
 	}
 	p.accessOn.Store(true)
 	p.template = p.newTemplate()
@@ -136,7 +138,7 @@ func (p *Proxy) Set(t *Table) {
 // SetAccessLog switches the access log on or off.
 func (p *Proxy) SetAccessLog(on bool) { p.accessOn.Store(on) }
 
-// Run serves until ctx ends or Drain is called, and returns when every request has ended or had its time. It accepts nothing before
+// Run serves until ctx ends or Drain or Leave is called, and returns when every request has ended or had its time. It accepts nothing before
 // the first Set. An address that cannot be listened on is tried again and again (see Status); that never ends Run.
 func (p *Proxy) Run(ctx context.Context) error {
 	if !p.running.CompareAndSwap(false, true) {
@@ -186,8 +188,14 @@ func (p *Proxy) Run(ctx context.Context) error {
 // finishRequests lets running requests end, upgrades too, then cuts what is left. Shutdown comes late: from then on a server drops what
 // it reads. Whoever was accepted gets an answer first, which ends the connection.
 func (p *Proxy) finishRequests(end context.CancelFunc, doors *sync.WaitGroup) {
-	bound, cancel := context.WithTimeout(context.Background(), p.config.DrainTimeout)
+	bound, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	if p.patient.Load() {
+		p.log.Info("ingress takes nothing more", "active", p.totals.active.Load())
+	} else {
+		defer time.AfterFunc(p.config.DrainTimeout, cancel).Stop()
+		p.log.Info("ingress is draining", "active", p.totals.active.Load(), "bound", p.config.DrainTimeout)
+	}
 	go func() {
 		select {
 		case <-p.cut:
@@ -195,12 +203,12 @@ func (p *Proxy) finishRequests(end context.CancelFunc, doors *sync.WaitGroup) {
 		case <-bound.Done():
 		}
 	}()
-	p.log.Info("ingress is draining", "active", p.totals.active.Load(), "bound", p.config.DrainTimeout)
 	p.leaving.Store(true)
 	for _, d := range p.doors {
 		d.close()
 	}
 	doors.Wait() // all that were accepted are known
+	close(p.alone)
 	for _, d := range p.doors {
 		d.server.SetKeepAlivesEnabled(false)
 	}
@@ -223,7 +231,7 @@ func (p *Proxy) finishRequests(end context.CancelFunc, doors *sync.WaitGroup) {
 }
 
 // Drain stops accepting, lets running requests finish and ends Run. When ctx ends first, what is left is cut and the
-// error is ctx's. It may be called before, during and after Run, and more than once.
+// error is ctx's. It may be called before, during and after Run and Leave, and more than once.
 func (p *Proxy) Drain(ctx context.Context) error {
 	p.drainOne.Do(func() { close(p.drain) })
 	if !p.running.Load() {

@@ -57,7 +57,7 @@ func (s *server) Merge(ctx context.Context, r io.Reader) (control.Merged, error)
 
 // Restore makes an empty data directory the first server of a backup's mesh. No daemon may run in it. It starts nothing.
 func Restore(ctx context.Context, cfg Config, r io.Reader, log *slog.Logger) (control.Merged, error) {
-	unlock, err := lockDir(cfg.DataDir)
+	unlock, err := lockDir(ctx, cfg.DataDir)
 	if err != nil {
 		return control.Merged{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -21,28 +22,29 @@ import (
 // Config is all that an operator decides about one server. Names in `key` tags are those of flags, of the configuration
 // file and, in capitals after ORPHEUS_ with '_' for '-', of the environment.
 type Config struct {
-	Name      string   // node name; a DNS label or subdomain
-	DataDir   string   // state that must survive restarts
-	RunDir    string   // control socket and what may vanish at a reboot
-	Region    string   // topology.kubernetes.io/region
-	Zone      string   // topology.kubernetes.io/zone
-	Docker    string   // address of Docker Engine
-	Listen    string   // mesh, UDP and TCP
-	Advertise string   // address that peers reach this server at; "" : that of the default route
-	API       string   // Kubernetes API
-	Streaming string   // logs, exec, attach and port-forward of the pods here
-	HTTP      string   // ingress without TLS; "" : none
-	HTTPS     string   // ingress with TLS; "" : none
-	PodCIDR   string   // the same on every server
-	Services  string   // the same on every server
-	Domain    string   // DNS domain of the mesh
-	MDNS      bool     // find servers on the LAN where a token's addresses do not answer
-	Backend   string   // auto, host-gw or vxlan
-	Reserved  []string // resources kept from pods: cpu=100m,memory=256Mi
-	Labels    []string // labels of the node: key=value
-	Rebalance string   // off, gentle or eager: when servers join, running pods move to them; the same on every server
-	AccessLog string   // file of the ingress access log, "-" for standard output, "" for none
-	Debug     bool     // log at debug level
+	Name      string        // node name; a DNS label or subdomain
+	DataDir   string        // state that must survive restarts
+	RunDir    string        // control socket and what may vanish at a reboot
+	Region    string        // topology.kubernetes.io/region
+	Zone      string        // topology.kubernetes.io/zone
+	Docker    string        // address of Docker Engine
+	Listen    string        // mesh, UDP and TCP
+	Advertise string        // address that peers reach this server at; "" : that of the default route
+	API       string        // Kubernetes API
+	Streaming string        // logs, exec, attach and port-forward of the pods here
+	HTTP      string        // ingress without TLS; "" : none
+	HTTPS     string        // ingress with TLS; "" : none
+	PodCIDR   string        // the same on every server
+	Services  string        // the same on every server
+	Domain    string        // DNS domain of the mesh
+	MDNS      bool          // find servers on the LAN where a token's addresses do not answer
+	Backend   string        // auto, host-gw or vxlan
+	Reserved  []string      // resources kept from pods: cpu=100m,memory=256Mi
+	Labels    []string      // labels of the node: key=value
+	Rebalance string        // off, gentle or eager: when servers join, running pods move to them; the same on every server
+	Linger    time.Duration // how long connections through the ingress outlive a restart of the daemon; 0: they are cut
+	AccessLog string        // file of the ingress access log, "-" for standard output, "" for none
+	Debug     bool          // log at debug level
 }
 
 // Default is the configuration of a server that was told nothing.
@@ -53,7 +55,7 @@ func Default() Config {
 		Docker: "unix:///var/run/docker.sock",
 		Listen: "0.0.0.0:7946", API: "0.0.0.0:6443", Streaming: "0.0.0.0:10250", HTTP: "0.0.0.0:80", HTTPS: "0.0.0.0:443",
 		PodCIDR: "10.32.0.0/12", Services: "10.96.0.0/16", Domain: "cluster.local", MDNS: true, Backend: "auto",
-		Rebalance: "off",
+		Rebalance: "off", Linger: time.Hour,
 	}
 }
 
@@ -104,6 +106,9 @@ func (c Config) Validate() error {
 	}
 	if _, known := eagerness[c.Rebalance]; !known {
 		bad("rebalance", c.Rebalance, "use off, gentle or eager")
+	}
+	if c.Linger < 0 {
+		bad("linger", c.Linger.String(), "give a duration, for example 1h, or 0 to have a restart cut connections")
 	}
 	if scheme, at, _ := strings.Cut(c.Docker, "://"); at == "" || !slices.Contains([]string{"unix", "tcp", "http", "https"}, scheme) {
 		bad("docker", c.Docker, "give the engine's address, for example unix:///var/run/docker.sock")

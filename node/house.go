@@ -31,6 +31,8 @@ type house struct {
 
 	ctx   context.Context // ends when the house is to be emptied
 	close context.CancelCauseFunc
+
+	haunted []string // rooms that were left behind. Read it when the house is empty
 }
 
 // floor holds the rooms that end together.
@@ -89,7 +91,7 @@ func (f *floor) empty(bound time.Duration) {
 	f.end()
 	ended := make(chan struct{})
 	go func() { f.work.Wait(); close(ended) }()
-	leave, suspect := time.NewTimer(bound), time.NewTimer(min(bound, suspicion))
+	leave, suspect := time.NewTimer(bound), time.NewTimer(min(bound/2, suspicion))
 	defer leave.Stop()
 	defer suspect.Stop()
 	for {
@@ -101,7 +103,9 @@ func (f *floor) empty(bound time.Duration) {
 			_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1) // a buffer takes all
 			f.house.log.Error("rooms do not end", "rooms", f.left(), "goroutines", stacks.String())
 		case <-leave.C:
-			f.house.log.Error("rooms are left behind", "rooms", f.left(), "after", bound)
+			left := f.left()
+			f.house.haunted = append(f.house.haunted, left...)
+			f.house.log.Error("rooms are left behind", "rooms", left, "after", bound)
 			return
 		}
 	}

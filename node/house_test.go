@@ -74,6 +74,9 @@ func TestARoomThatDoesNotEndIsNamedAndLeftBehind(t *testing.T) {
 				t.Errorf("the log does not say %q", want)
 			}
 		}
+		if !slices.Equal(h.haunted, []string{"stuck"}) {
+			t.Errorf("the house is haunted by %v", h.haunted)
+		}
 		close(release)
 	})
 }

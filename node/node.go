@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -63,19 +64,20 @@ type server struct {
 }
 
 // Run makes this server a member of its mesh (a new one, or the token's, on the first call) and serves until ctx ends.
-// What runs on the server outlives it. ErrSucceeded says that the caller is to become the next image.
-func Run(ctx context.Context, cfg Config, token string, after Succession, log *slog.Logger) error {
-	unlock, err := lockDir(cfg.DataDir)
+// What runs on the server outlives it. ErrSucceeded says that the caller is to become the next image or, where something is left,
+// to start it as a process beside this one.
+func Run(ctx context.Context, cfg Config, token string, after Succession, log *slog.Logger) (left *Left, err error) {
+	unlock, err := lockDir(ctx, cfg.DataDir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unlock()
 	if err := enter(ctx, cfg, token, log); err != nil {
-		return err
+		return nil, err
 	}
 	s, err := build(cfg, newSuccessor(after), log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	containExits()
 	s.retain()
@@ -83,12 +85,13 @@ func Run(ctx context.Context, cfg Config, token string, after Succession, log *s
 	err = s.run(ctx)
 	if errors.Is(err, ErrSucceeded) {
 		s.bequeath()
+		return s.next.left, err
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
-		return err
+		return nil, err
 	}
 	log.Info("orpheus stopped; pods, routes and service rules stay as they are")
-	return nil
+	return nil, nil
 }
 
 // containExits turns upstream's exits of the whole process (a controller that can't be built) into panics, which the
@@ -155,7 +158,7 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 	}
 	changed, _ := s.mesh.Watch()
 	s.api, err = api.New(api.Config{
-		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API, Open: s.listen,
+		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API, Open: s.next.listen,
 		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed, Mine: s.sight.mine, Sure: s.sure,
 		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, AskHost: s.askHost, Log: log.With("room", "api"),
 	})
@@ -256,8 +259,17 @@ func (s *server) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	return h.empty()
+	err := h.empty()
+	if s.next.left != nil && slices.ContainsFunc(h.haunted, stands) {
+		s.log.Warn("connections through the ingress are cut: rooms that do not end would stand in the next image's way", "rooms", h.haunted, "active", s.next.left.Active())
+		s.next.left = nil
+	}
+	return err
 }
+
+// stands tells that a room which does not end stands in the way of a next image beside this one. Most hold a port, or act on the host.
+// The controllers only write, through an API and a store that are closed by then.
+func stands(room string) bool { return room != "controllers" }
 
 // upstairs starts what needs the replica. One that takes no writes at the moment (a full disk, a clock that is off) is read
 // all the same: what could not be written is tried again later, here or on another server.

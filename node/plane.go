@@ -46,7 +46,7 @@ func (s *server) newNetwork() (*network, error) {
 		plane: plane,
 		names: dns.New(dns.Config{Domain: s.cfg.Domain, Sockets: s.next.Sockets, Log: s.log.With("room", "dns")}),
 		proxy: ingress.New(ingress.Config{HTTP: s.cfg.HTTP, HTTPS: s.cfg.HTTPS, HTTPSetting: "http-listen", HTTPSSetting: "https-listen",
-			Log: s.log.With("room", "ingress"), AccessLog: access, Listen: s.listen}),
+			Log: s.log.With("room", "ingress"), AccessLog: access, Listen: s.next.listen}),
 	}, nil
 }
 

@@ -41,6 +41,7 @@ func (s *server) rooms(ctx context.Context, h *house) error {
 	h.rooms.open("absence", s.remember)
 	s.ready.Store(true)
 	s.log.Info("this node is ready", "api", s.apiURL())
+	s.next.ready()
 	h.rooms.open("memory", giveBack)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/orpheus-mesh/orpheus/ingress"
 	"github.com/orpheus-mesh/orpheus/netmesh/dns"
 	"github.com/orpheus-mesh/orpheus/node/sockets"
 )
@@ -15,20 +16,23 @@ import (
 // Succession is what a daemon and the image of it that may follow share. The zero value has no successor.
 //
 //	asked ─► checked ─► clients dismissed ─► rooms end, store closed ─► doors close ─► Run returns ErrSucceeded ─► Exec
-//	            └ refused: nothing has changed         └ sockets stay open all the while ┘
+//	            └ refused: nothing has changed         └ sockets stay open all the while ┘   └ requests are Left: Start, Wait
 type Succession struct {
 	Sockets *sockets.Keeper // what strangers connect to; nil: nothing outlives the daemon
 	// Check asks whether the image that would follow can run, and returns its version. The error is for the operator.
 	Check func(context.Context) (version string, err error)
 	Asked <-chan os.Signal // asks for it too
+	Ready func()           // called when the daemon is; nil: nobody is told
 }
 
 // ErrSucceeded is what Run returns when the next image is to take its place.
 var ErrSucceeded = errors.New("the daemon gives way to its next image")
 
 const (
-	dismissal    = 10 * time.Second // for requests that run, while all is served on
-	lastRequests = 2 * time.Second  // for those that are left then, while new ones wait
+	dismissal    = 10 * time.Second       // for requests that run, while all is served on
+	lastRequests = 400 * time.Millisecond // for those that are left then, while new ones wait: what takes longer runs on
+
+	lastDrain = 25 * time.Second // for all, when the daemon stops
 )
 
 // successor decides once that there will be one.
@@ -36,6 +40,7 @@ type successor struct {
 	Succession
 	mu      sync.Mutex // one check at a time
 	decided chan struct{}
+	left    *Left // once the doors are closed
 }
 
 func newSuccessor(s Succession) *successor {
@@ -85,20 +90,53 @@ func (s *server) succeed(ctx context.Context) error {
 	}
 }
 
-// ingress serves until ctx ends. For a successor, who comes last waits for it and not for an answer that takes long.
+// ingress serves until ctx ends. For a successor, who comes last waits for it and not for an answer that takes long; what takes long
+// runs on.
 func (s *server) ingress(ctx context.Context) error {
-	drain := context.AfterFunc(ctx, func() {
-		select {
-		case <-s.next.decided:
-			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRequests)
-			defer cancel()
-			_ = s.net.proxy.Drain(bound) // its only error is the bound's
-		default:
-			s.next.Sockets.Close() // so that whoever comes is refused and not kept waiting
+	ended := make(chan error, 1)
+	stay := context.WithoutCancel(ctx)
+	go func() { ended <- s.net.proxy.Run(stay) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	patience := lastDrain
+	select {
+	case <-s.next.decided:
+		bound, cancel := context.WithTimeout(stay, lastRequests)
+		defer cancel()
+		if s.net.proxy.Leave(bound) > 0 && s.cfg.Linger > 0 {
+			s.next.left = &Left{s.net.proxy, ended, s.cfg.Linger}
+			return nil
 		}
-	})
-	defer drain()
-	return s.net.proxy.Run(ctx)
+		patience = 0
+	default:
+		s.next.Sockets.Close() // so that whoever comes is refused and not kept waiting
+	}
+	bound, cancel := context.WithTimeout(stay, patience)
+	defer cancel()
+	_ = s.net.proxy.Drain(bound) // its only error is the bound's
+	return <-ended
+}
+
+// Left is what a daemon that gives way still carries: requests and upgrades through its ingress. It needs nothing else of the
+// daemon.
+type Left struct {
+	proxy *ingress.Proxy
+	ended <-chan error
+	limit time.Duration
+}
+
+// Active is how many they are.
+func (l *Left) Active() int { return int(l.proxy.Snapshot().Active) }
+
+// Wait returns when all have ended. They are cut after Config.Linger, or when 25 s have gone since ctx ended: then it returns false.
+func (l *Left) Wait(ctx context.Context) (whole bool) {
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.limit)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastDrain, cancel) })()
+	return errors.Join(l.proxy.Drain(bound), <-l.ended) == nil
 }
 
 // retain closes the sockets of an earlier image that the configuration no longer wants.
@@ -112,6 +150,12 @@ func (s *server) retain() {
 }
 
 // listen opens a door of this server's, or takes it over.
-func (s *server) listen(ctx context.Context, network, address string) (net.Listener, error) {
-	return s.next.Sockets.Listen(ctx, &net.ListenConfig{}, network, address)
+func (n *successor) listen(ctx context.Context, network, address string) (net.Listener, error) {
+	return n.Sockets.Listen(ctx, &net.ListenConfig{}, network, address)
+}
+
+func (n *successor) ready() {
+	if n.Ready != nil {
+		n.Ready()
+	}
 }

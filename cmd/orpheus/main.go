@@ -20,6 +20,9 @@ func main() {
 		if errors.Is(err, errMisfit) {
 			os.Exit(2)
 		}
+		if status := ended(0); errors.As(err, &status) {
+			os.Exit(int(status))
+		}
 		if !errors.Is(err, errShown) {
 			fmt.Fprintln(os.Stderr, "error:", err)
 		}

@@ -15,14 +15,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/orpheus-mesh/orpheus/node/control"
-	"github.com/orpheus-mesh/orpheus/node/sockets"
 )
 
 func restart() *cobra.Command {
-	cmd := &cobra.Command{Use: "restart", Short: "Restart this server's daemon; connections that come meanwhile wait", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "restart", Short: "Restart this server's daemon; connections that run go on, those that come meanwhile wait", Args: cobra.NoArgs,
 		Long: `Have this server's daemon give way to the program that is at its path now, with the arguments that it was started with: an upgrade
-is a new file and this command. Pods are not touched. The sockets of ingress, API and DNS stay open: requests that run get
-10 s to end, what comes meanwhile waits for the new daemon. The process number stays.
+is a new file and this command. Pods are not touched. The sockets of ingress, API and DNS stay open, what comes meanwhile waits for
+the new daemon. Requests through the ingress get 10 s to end. If some take longer (upgrades, downloads, streams), the old process
+keeps them until they end, --linger at most, and the new daemon is a process beside it; else the process number stays. What runs
+through the API (watches, logs -f, exec) is cut.
 
 A program that does not run, or that refuses the configuration, is an error, and the daemon goes on. SIGUSR2 asks for the
 same and leaves the answer in the log.`}
@@ -108,9 +109,4 @@ func (p program) check(ctx context.Context) (version string, err error) {
 		return "", fmt.Errorf("%s up --check: it does not answer as orpheus does", p.path)
 	}
 	return version, nil
-}
-
-// follow becomes the image. It returns only when that failed.
-func (p program) follow(k *sockets.Keeper) error {
-	return k.Exec(p.path, p.argv, os.Environ())
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -49,6 +50,7 @@ func nodeFlags(f *pflag.FlagSet) {
 	f.StringSlice("reserved", nil, "resources kept from pods, for example cpu=100m,memory=256Mi")
 	f.StringSlice("label", nil, "label of the node, key=value; may be repeated")
 	f.String("rebalance", d.Rebalance, "when servers join, move running pods to them: off, gentle (one at a time) or eager; the same on every server")
+	f.Duration("linger", d.Linger, "how long connections through the ingress outlive a restart of the daemon; 0 to cut them")
 	f.String("access-log", "", "file of the ingress access log, - for standard output")
 	f.Bool("debug", false, "log at debug level")
 }
@@ -147,6 +149,7 @@ func load(cmd *cobra.Command) (node.Config, error) {
 	}
 	text := func(key string) string { s, _ := cmd.Flags().GetString(key); return s }
 	yes := func(key string) bool { b, _ := cmd.Flags().GetBool(key); return b }
+	span := func(key string) time.Duration { d, _ := cmd.Flags().GetDuration(key); return d }
 	list := func(key string) []string { l, _ := cmd.Flags().GetStringSlice(key); return l }
 	return node.Config{
 		Name: text("name"), DataDir: text("data-dir"), RunDir: text("run-dir"),
@@ -155,7 +158,7 @@ func load(cmd *cobra.Command) (node.Config, error) {
 		Streaming: text("streaming-listen"), HTTP: text("http-listen"), HTTPS: text("https-listen"),
 		PodCIDR: text("pod-cidr"), Services: text("service-cidr"), Domain: text("domain"),
 		MDNS: yes("mdns"), Backend: text("backend"), Reserved: list("reserved"),
-		Labels: list("label"), Rebalance: text("rebalance"), AccessLog: text("access-log"), Debug: yes("debug"),
+		Labels: list("label"), Rebalance: text("rebalance"), Linger: span("linger"), AccessLog: text("access-log"), Debug: yes("debug"),
 	}, nil
 }
 

@@ -62,7 +62,7 @@ SIGUSR2 restarts the daemon as "orpheus restart" does. Sockets for the ingress, 
 	return cmd
 }
 
-// live runs the daemon and, when another image is to follow, becomes that.
+// live runs the daemon and, when another image is to follow, becomes that or makes way for it.
 func live(ctx context.Context, cfg node.Config, token string, kept *sockets.Keeper, log *slog.Logger) error {
 	next, err := ownProgram()
 	if err != nil {
@@ -70,12 +70,18 @@ func live(ctx context.Context, cfg node.Config, token string, kept *sockets.Keep
 	}
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGUSR2)
-	err = node.Run(ctx, cfg, token, node.Succession{Sockets: kept, Check: next.check, Asked: asked}, log)
+	l := line{next, kept, takeManager(), log}
+	attended := l.attend(ctx)
+	defer attended()
+	left, err := node.Run(ctx, cfg, token, node.Succession{Sockets: kept, Check: next.check, Asked: asked, Ready: func() { l.notify("READY=1") }}, log)
 	if !errors.Is(err, node.ErrSucceeded) {
 		return err
 	}
-	signal.Ignore(syscall.SIGUSR2) // outlives the exec: it must not kill an image that does not listen to it yet
-	return next.follow(kept)
+	if left == nil {
+		return l.follow()
+	}
+	attended() // who gets a signal now is told apart by it
+	return l.stay(ctx, left)
 }
 
 func joinToken(cmd *cobra.Command) string {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,10 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Variable names, for the next image, its process number, the descriptors of the sockets that it gets, and that of the will:
-// PID:FD,FD:FD. systemd's own variables cannot: their descriptors begin at 3, where the Go runtime has its poller, which is in
-// use until the very end.
+// Variable names, for the next image, its process number, the descriptors of the sockets that it gets, that of the will and those of
+// the elders: PID:FD,FD:FD:FD,FD. systemd's own variables cannot: their descriptors begin at 3, where the Go runtime has its
+// poller, which is in use until the very end.
 const Variable = "ORPHEUS_SOCKETS"
+
+// unborn stands for the number of a process that is still to be started. It takes the variable out of its environment at once.
+const unborn = 0
 
 // Bequeath leaves data to the next image. They are handed on in memory and touch no disk.
 func (k *Keeper) Bequeath(data []byte) {
@@ -60,52 +64,132 @@ func remember(will []byte) (*os.File, error) {
 func (k *Keeper) Exec(path string, argv, env []string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	will, err := remember(k.will)
+	estate, err := k.estate()
 	if err != nil {
-		return fmt.Errorf("hand on the will: %w", err)
+		return err
 	}
-	defer will.Close()
+	defer estate.will.Close()
 	syscall.ForkLock.Lock() // no child that starts now may get them
 	defer syscall.ForkLock.Unlock()
-	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // before Linux 5.11: what Go opens is marked anyway
-	var list []string
-	for _, s := range k.kept {
-		fd, err := mark(s.file, 0)
-		if err != nil {
-			return fmt.Errorf("hand on %s: %w", s.Address, err)
-		}
-		list = append(list, strconv.Itoa(fd))
-	}
-	last, err := mark(will, 0)
+	closeOnExec()
+	numbers, err := mark(estate.files(), 0)
 	if err != nil {
-		return fmt.Errorf("hand on the will: %w", err)
+		return err
 	}
-	env = append(env, fmt.Sprintf("%s=%d:%s:%d", Variable, os.Getpid(), strings.Join(list, ","), last))
-	err = syscall.Exec(path, argv, env)
-	for _, s := range k.kept {
-		_, _ = mark(s.file, unix.FD_CLOEXEC)
-	}
+	err = syscall.Exec(path, argv, append(env, estate.variable(os.Getpid(), numbers)))
+	_, _ = mark(estate.files(), unix.FD_CLOEXEC)
 	return fmt.Errorf("become %s: %w", path, err)
 }
 
-// mark sets a descriptor's flags and tells its number. os.File.Fd would tell it too, but may make the socket blocking for all.
-func mark(f *os.File, flags int) (number int, err error) {
-	raw, err := f.SyscallConn()
+// Kinship says whose child a process is that Start begins.
+type Kinship int
+
+const (
+	// Child of this process, in a process group of its own, which those that it starts in turn as siblings share.
+	Child Kinship = iota
+	// Sibling: a child of this process's own parent, which watches over it as it does over this one.
+	Sibling
+)
+
+// Start runs the program at path beside this process, which becomes an elder of it. It gets what Exec hands on. Then this
+// process has no socket any more; when Start fails, nothing has changed.
+func (k *Keeper) Start(path string, argv, env []string, as Kinship) (pid int, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	estate, err := k.estate()
 	if err != nil {
 		return 0, err
 	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		number = int(fd)
-		_, failed = unix.FcntlInt(fd, unix.F_SETFD, flags)
-	})
-	return number, errors.Join(err, failed)
+	defer estate.will.Close()
+	self, err := elder(os.Getpid())
+	if err != nil {
+		return 0, fmt.Errorf("name this process to %s: %w", path, err)
+	}
+	defer self.file.Close()
+	estate.elders = append(estate.elders, self)
+	closeOnExec()
+	numbers, err := mark(estate.files(), unix.FD_CLOEXEC)
+	if err != nil {
+		return 0, err
+	}
+	attr := &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setpgid: true}}
+	if as == Sibling {
+		attr.Sys = &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT}
+	}
+	for i, n := range numbers {
+		numbers[i] = len(attr.Files) // there
+		attr.Files = append(attr.Files, uintptr(n))
+	}
+	attr.Env = append(env, estate.variable(unborn, numbers))
+	if pid, err = syscall.ForkExec(path, argv, attr); err != nil {
+		return 0, fmt.Errorf("start %s: %w", path, err)
+	}
+	k.close()
+	return pid, nil
+}
+
+// estate is what a next image gets.
+type estate struct {
+	kept   []kept
+	will   *os.File
+	elders []Elder
+}
+
+func (k *Keeper) estate() (estate, error) {
+	will, err := remember(k.will)
+	if err != nil {
+		return estate{}, fmt.Errorf("hand on the will: %w", err)
+	}
+	return estate{k.kept, will, slices.DeleteFunc(slices.Clone(k.elders), Elder.ended)}, nil
+}
+
+// files are the descriptors, in the order of the variable.
+func (e *estate) files() (all []*os.File) {
+	for _, s := range e.kept {
+		all = append(all, s.file)
+	}
+	all = append(all, e.will)
+	for _, o := range e.elders {
+		all = append(all, o.file)
+	}
+	return all
+}
+
+func (e *estate) variable(pid int, numbers []int) string {
+	list := func(numbers []int) string {
+		return strings.Trim(strings.ReplaceAll(fmt.Sprint(numbers), " ", ","), "[]")
+	}
+	n := len(e.kept)
+	return fmt.Sprintf("%s=%d:%s:%d:%s", Variable, pid, list(numbers[:n]), numbers[n], list(numbers[n+1:]))
+}
+
+// closeOnExec has no program that is started later inherit what is open now. Before Linux 5.11 it does nothing: what Go opens is
+// marked anyway.
+func closeOnExec() { _ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) }
+
+// mark sets the flags of descriptors and tells their numbers. os.File.Fd would tell them too, but may make a socket blocking for all.
+func mark(files []*os.File, flags int) (numbers []int, err error) {
+	for _, f := range files {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return nil, err
+		}
+		var failed error
+		err = raw.Control(func(fd uintptr) {
+			numbers = append(numbers, int(fd))
+			_, failed = unix.FcntlInt(fd, unix.F_SETFD, flags)
+		})
+		if err := errors.Join(err, failed); err != nil {
+			return nil, fmt.Errorf("hand on %s: %w", f.Name(), err)
+		}
+	}
+	return numbers, nil
 }
 
 // Inherit takes over the sockets that an earlier image or the service manager left open for this process, and removes the
 // variables that say so. Call it once, before anything else opens or passes on descriptors.
 func Inherit() (*Keeper, error) {
-	own, will, err := inherited(os.Getenv(Variable), os.Getpid())
+	got, err := inherited(os.Getenv(Variable), os.Getpid())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", Variable, err)
 	}
@@ -113,13 +197,16 @@ func Inherit() (*Keeper, error) {
 		return nil, err
 	}
 	k := &Keeper{}
-	if will != nil {
-		defer will.Close()
-		if k.will, err = io.ReadAll(io.NewSectionReader(will, 0, mostWill)); err != nil {
+	for _, f := range got.elders {
+		k.elders = append(k.elders, Elder{f})
+	}
+	if got.will != nil {
+		defer got.will.Close()
+		if k.will, err = io.ReadAll(io.NewSectionReader(got.will, 0, mostWill)); err != nil {
 			return nil, fmt.Errorf("read the will: %w", err)
 		}
 	}
-	for _, f := range append(activation.Files(true), own...) {
+	for _, f := range append(activation.Files(true), got.sockets...) {
 		addr, packet, err := inspect(f)
 		if err != nil {
 			return nil, fmt.Errorf("take over the socket %s: %w", f.Name(), err)
@@ -129,33 +216,42 @@ func Inherit() (*Keeper, error) {
 	return k, nil
 }
 
-// inherited are the descriptors that a variable's text names, if it is meant for this process and not for one above it.
-func inherited(text string, pid int) (files []*os.File, will *os.File, err error) {
+// bequest is the descriptors that a variable names.
+type bequest struct {
+	sockets []*os.File
+	will    *os.File
+	elders  []*os.File
+}
+
+// inherited reads a variable, if it is meant for this process and not for one above it.
+func inherited(text string, pid int) (d bequest, err error) {
 	parts := strings.Split(text, ":")
-	if parts[0] != strconv.Itoa(pid) {
-		return nil, nil, nil
+	if parts[0] != strconv.Itoa(pid) && parts[0] != strconv.Itoa(unborn) {
+		return d, nil
 	}
-	if len(parts) < 2 { // more than three are of a later version: what it adds is not needed here
-		return nil, nil, fmt.Errorf("%q is no list of descriptors", text)
+	if len(parts) < 2 { // more than four are of a later version: what it adds is not needed here
+		return d, fmt.Errorf("%q is no list of descriptors", text)
 	}
-	take := func(s string) *os.File {
-		fd, bad := strconv.Atoi(s)
-		if bad != nil || fd < 3 {
-			err = fmt.Errorf("%q is no list of descriptors", text)
+	take := func(part int) (files []*os.File) {
+		if len(parts) <= part || parts[part] == "" {
 			return nil
 		}
-		unix.CloseOnExec(fd)
-		return os.NewFile(uintptr(fd), "descriptor "+s)
-	}
-	for s := range strings.SplitSeq(parts[1], ",") {
-		if parts[1] != "" {
-			files = append(files, take(s))
+		for s := range strings.SplitSeq(parts[part], ",") {
+			fd, bad := strconv.Atoi(s)
+			if bad != nil || fd < 3 {
+				err = fmt.Errorf("%q is no list of descriptors", text)
+				return nil
+			}
+			unix.CloseOnExec(fd)
+			files = append(files, os.NewFile(uintptr(fd), "descriptor "+s))
 		}
+		return files
 	}
-	if len(parts) > 2 {
-		will = take(parts[2])
+	d.sockets, d.elders = take(1), take(3)
+	if wills := take(2); len(wills) > 0 {
+		d.will = wills[0]
 	}
-	return files, will, err
+	return d, err
 }
 
 // inspect tells what a socket is bound to. It must be a listening one of TCP, or one of UDP.

@@ -1,6 +1,9 @@
 // Package sockets keeps the doors of a server open while its daemon gives way to a new image of itself. What strangers connect to
 // (ingress, API, names) is opened through a Keeper, which holds a second descriptor of each. Exec hands those on, under the same
-// process number: connections and questions that come meanwhile wait in the kernel, and the next image answers them.
+// process number, and Start to a process beside this one: connections and questions that come meanwhile wait in the kernel, and the
+// next image answers them.
+//
+// Processes that stay behind what they started are the Elders of all that follow, which are told of them.
 //
 // A service manager that opens sockets beforehand (systemd's sd_listen_fds(3)) is taken for an earlier image.
 package sockets
@@ -18,10 +21,11 @@ import (
 
 // Keeper holds sockets. Its zero value holds none. All methods are safe for concurrent use.
 type Keeper struct {
-	mu   sync.Mutex // guards what is below
-	kept []kept
-	will []byte
-	shut bool
+	mu     sync.Mutex // guards what is below
+	kept   []kept
+	will   []byte
+	elders []Elder
+	shut   bool
 }
 
 // kept is one socket: a descriptor beside the one that a room uses, so that the room may close its own.
@@ -138,6 +142,10 @@ func (k *Keeper) hold(s any, packet bool) error {
 func (k *Keeper) Close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.close()
+}
+
+func (k *Keeper) close() {
 	for _, s := range k.kept {
 		s.file.Close()
 	}

@@ -18,13 +18,16 @@ import (
 
 const soon = 20 * time.Second // for what must happen; never waited for in full
 
-// TestMain is also the program of the re-exec test: the first image opens sockets and becomes the second.
+// TestMain is also the programs of the tests with processes: the first image opens sockets and becomes the second; one stays, starts an
+// heir as its child, and that the last one.
 func TestMain(m *testing.M) {
 	switch os.Getenv("SOCKETS_TEST") {
 	case "first":
 		ended(first())
 	case "second":
 		ended(second())
+	case "stays", "heir", "last":
+		ended(stays(os.Getenv("SOCKETS_TEST")))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -257,12 +260,12 @@ func TestFits(t *testing.T) {
 
 func TestVariablesOfOthersAreNotOurs(t *testing.T) {
 	for _, text := range []string{"", "7:", "8:3:4", "nonsense"} {
-		if files, will, err := inherited(text, 7); err != nil || files != nil || will != nil {
-			t.Errorf("%q: %v, %v", text, files, err)
+		if d, err := inherited(text, 7); err != nil || d.sockets != nil || d.will != nil || d.elders != nil {
+			t.Errorf("%q: %v, %v", text, d, err)
 		}
 	}
-	for _, text := range []string{"7:x:900", "7:1:900", "7:900,:900", "7", "7::", "7::x"} {
-		if _, _, err := inherited(text, 7); err == nil {
+	for _, text := range []string{"7:x:900", "7:1:900", "7:900,:900", "7", "7::x", "7:::x", "0:x"} {
+		if _, err := inherited(text, 7); err == nil {
 			t.Errorf("%q was taken", text)
 		}
 	}

@@ -94,7 +94,7 @@ func restart(l lab) {
 	before := l.everything()
 	moved := l.watchPods()
 	toward, away := l.converse("x1", "restart-echo-x2"), l.converse("x2", "restart-echo-x1")
-	report := l.loaded(func() {
+	report := l.loaded("http://restart.test/", []string{"x1", "x3"}, func() {
 		for range 3 {
 			l.check(l.m.Stop(l.ctx, "x2"))
 			l.check(l.m.Up(l.ctx, "x2", ""))
@@ -193,13 +193,13 @@ func (l lab) watchPods() (end func() []string) {
 	}
 }
 
-// loaded asks the site through x1 and x3 while act runs.
-func (l lab) loaded(act func()) load.Report {
+// loaded asks a site through some hosts while act runs.
+func (l lab) loaded(url string, through []string, act func()) load.Report {
 	l.t.Helper()
 	dial, err := l.m.Outside()
 	l.check(err)
-	cfg := load.Config{URL: "http://restart.test/", Rate: 50, Duration: 5 * time.Minute, Timeout: 10 * time.Second, Dial: dial}
-	for _, name := range []string{"x1", "x3"} {
+	cfg := load.Config{URL: url, Rate: 50, Duration: 5 * time.Minute, Timeout: 10 * time.Second, Dial: dial}
+	for _, name := range through {
 		h, err := l.m.Bed.Host(name)
 		l.check(err)
 		cfg.Targets = append(cfg.Targets, h.Addr)

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// talk is a connection that stays open, from inside a pod to a service.
+// talk is a connection that stays open, with something that says what it hears.
 type talk struct {
 	l       lab
 	to      string
 	said    int
 	mouth   io.Writer
-	ear     *os.File
+	ear     interface{ SetReadDeadline(time.Time) error }
 	answers *bufio.Reader
 }
 
