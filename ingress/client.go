@@ -21,14 +21,15 @@ type recorder struct {
 	http.ResponseWriter
 	control  *http.ResponseController
 	patience time.Duration
-	timers   bool   // HTTP/2: deadlines fire by themselves, so none may be left standing (HTTP/1: the server removes it)
-	early    func() // called when an answer's header is about to be sent, other than that of an upgrade; nil: nothing is
+	timers   bool         // HTTP/2: deadlines fire by themselves, so none may be left standing (HTTP/1: the server removes it)
+	leaving  *atomic.Bool // the connection is to end with the answer, whenever that was decided
+	early    func()       // called when an answer's header is about to be sent, other than that of an upgrade; nil: nothing is
 	status   int
 	bytes    int64
 }
 
-func newRecorder(w http.ResponseWriter, r *http.Request, patience time.Duration) *recorder {
-	return &recorder{ResponseWriter: w, control: http.NewResponseController(w), patience: patience, timers: r.ProtoMajor > 1}
+func newRecorder(w http.ResponseWriter, r *http.Request, patience time.Duration, leaving *atomic.Bool) *recorder {
+	return &recorder{ResponseWriter: w, control: http.NewResponseController(w), patience: patience, timers: r.ProtoMajor > 1, leaving: leaving}
 }
 
 // Unwrap gives http.ResponseController the abilities of the writer within, hijacking among them.
@@ -37,6 +38,9 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *recorder) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.status = status
+	}
+	if status >= 200 && w.leaving.Load() {
+		w.Header().Set("Connection", "close")
 	}
 	if status >= 200 && w.early != nil {
 		w.early()

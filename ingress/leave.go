@@ -56,13 +56,6 @@ func (p *Proxy) Leave(ctx context.Context) (left int) {
 	}
 }
 
-// dismiss says to one client what Dismiss says to all. An upgrade ends with its connection anyway.
-func (p *Proxy) dismiss(w http.ResponseWriter, r *http.Request) {
-	if p.leaving.Load() && !upgrades(r) {
-		w.Header().Set("Connection", "close")
-	}
-}
-
 // connections are those of clients, with their state.
 type connections struct {
 	mu      sync.Mutex // guards what is below

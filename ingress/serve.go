@@ -14,9 +14,8 @@ import (
 // ServeHTTP answers one request by the present table.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer p.handlers.leave(p.handlers.enter())
-	p.dismiss(w, r)
 	p.totals.active.Add(1)
-	rec := newRecorder(w, r, p.config.ClientTimeout)
+	rec := newRecorder(w, r, p.config.ClientTimeout, &p.leaving)
 	f := &flight{proxy: p, start: time.Now()}
 	defer p.finish(rec, r, f)
 
