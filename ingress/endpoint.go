@@ -25,8 +25,8 @@ type endpoint struct {
 }
 
 const (
-	connectTimeout  = time.Second
-	idleConnections = 256 // kept per endpoint
+	connectTimeout  = 1250 * time.Millisecond // a SYN that is lost, or that a full queue drops, is sent again after 1 s
+	idleConnections = 256                     // kept per endpoint
 	firstEjection   = time.Second
 	longestEjection = 30 * time.Second
 )

@@ -32,6 +32,7 @@ import (
 	"github.com/orpheus-mesh/orpheus/node/control"
 	"github.com/orpheus-mesh/orpheus/node/docker"
 	"github.com/orpheus-mesh/orpheus/node/images"
+	"github.com/orpheus-mesh/orpheus/node/lasting"
 	"github.com/orpheus-mesh/orpheus/node/roster"
 )
 
@@ -59,6 +60,7 @@ type server struct {
 	absence *absence.Record
 	binder  *binder.Binder // there once ready
 	claims  *claims        // like it
+	lasting lasting.Crowd  // logs, exec and the like, through the API and of the pods here
 
 	recorder record.EventRecorder // of events about servers and objects; there while absences are remembered
 }
@@ -160,7 +162,7 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 	s.api, err = api.New(api.Config{
 		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API, Open: s.next.listen,
 		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed, Mine: s.sight.mine, Sure: s.sure,
-		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, AskHost: s.askHost, Log: log.With("room", "api"),
+		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, AskHost: s.askHost, Lasting: &s.lasting, Log: log.With("room", "api"),
 	})
 	if err != nil {
 		return nil, err
@@ -260,8 +262,9 @@ func (s *server) run(ctx context.Context) error {
 		return nil
 	})
 	err := h.empty()
+	s.carry()
 	if s.next.left != nil && slices.ContainsFunc(h.haunted, stands) {
-		s.log.Warn("connections through the ingress are cut: rooms that do not end would stand in the next image's way", "rooms", h.haunted, "active", s.next.left.Active())
+		s.log.Warn("connections are cut: rooms that do not end would stand in the next image's way", "rooms", h.haunted, "active", s.next.left.Active())
 		s.next.left = nil
 	}
 	return err

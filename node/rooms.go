@@ -68,7 +68,8 @@ func (s *server) startAgent(h *house) error {
 		return err
 	}
 	s.serveAdmission()
-	door := streaming.New(streaming.Config{Listen: s.cfg.Streaming, TLS: s.api.StreamingTLS(), Engine: s.engine, Pods: s.agent, Log: s.log.With("room", "streaming")})
+	door := streaming.New(streaming.Config{Listen: s.cfg.Streaming, TLS: s.api.StreamingTLS(), Engine: s.engine, Pods: s.agent,
+		Lasting: &s.lasting, Spare: s.spares, Log: s.log.With("room", "streaming")})
 	h.rooms.open("agent", s.agent.Run)
 	h.rooms.open("streaming", door.Run)
 	return nil

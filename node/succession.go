@@ -10,6 +10,7 @@ import (
 
 	"github.com/orpheus-mesh/orpheus/ingress"
 	"github.com/orpheus-mesh/orpheus/netmesh/dns"
+	"github.com/orpheus-mesh/orpheus/node/lasting"
 	"github.com/orpheus-mesh/orpheus/node/sockets"
 )
 
@@ -107,7 +108,7 @@ func (s *server) ingress(ctx context.Context) error {
 		bound, cancel := context.WithTimeout(stay, lastRequests)
 		defer cancel()
 		if s.net.proxy.Leave(bound) > 0 && s.cfg.Linger > 0 {
-			s.next.left = &Left{s.net.proxy, ended, s.cfg.Linger}
+			s.next.left = &Left{s.net.proxy, ended, &s.lasting, s.cfg.Linger}
 			return nil
 		}
 		patience = 0
@@ -120,23 +121,49 @@ func (s *server) ingress(ctx context.Context) error {
 	return <-ended
 }
 
-// Left is what a daemon that gives way still carries: requests and upgrades through its ingress. It needs nothing else of the
-// daemon.
-type Left struct {
-	proxy *ingress.Proxy
-	ended <-chan error
-	limit time.Duration
+// spares tells whether what runs is to live on in this process, beside its next image.
+func (s *server) spares() bool {
+	select {
+	case <-s.next.decided:
+		return s.cfg.Linger > 0
+	default:
+		return false
+	}
 }
 
-// Active is how many they are.
-func (l *Left) Active() int { return int(l.proxy.Snapshot().Active) }
+// carry adds the streams of API and agent, which run on by themselves, to what is left.
+func (s *server) carry() {
+	if s.next.left == nil && s.spares() && s.lasting.Active() > 0 {
+		s.next.left = &Left{lasting: &s.lasting, limit: s.cfg.Linger}
+	}
+}
 
-// Wait returns when all have ended. They are cut after Config.Linger, or when 25 s have gone since ctx ended: then it returns false.
+// Left is what a daemon that gives way still carries: requests and upgrades through its ingress, logs, exec and the like through its
+// API and of its pods. It needs nothing else of the daemon.
+type Left struct {
+	proxy   *ingress.Proxy // nil: nothing runs through it
+	ended   <-chan error
+	lasting *lasting.Crowd
+	limit   time.Duration
+}
+
+// Active is how many they are. What runs through the API to a pod here counts twice.
+func (l *Left) Active() int {
+	n := l.lasting.Active()
+	if l.proxy != nil {
+		n += int(l.proxy.Snapshot().Active)
+	}
+	return n
+}
+
+// Wait returns when all have ended. They are cut after Config.Linger, or when 25 s have gone since ctx ended: then it returns
+// false, and what runs elsewhere than through the ingress ends with the process.
 func (l *Left) Wait(ctx context.Context) (whole bool) {
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.limit)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastDrain, cancel) })()
-	return errors.Join(l.proxy.Drain(bound), <-l.ended) == nil
+	whole = l.proxy == nil || errors.Join(l.proxy.Drain(bound), <-l.ended) == nil
+	return l.lasting.Wait(bound) && whole
 }
 
 // retain closes the sockets of an earlier image that the configuration no longer wants.

@@ -113,7 +113,7 @@ func (l line) stay(ctx context.Context, left remains) error {
 	}
 	pid, err := l.kept.Start(l.path, l.argv, l.environment(), as)
 	if err != nil {
-		l.log.Error("connections through the ingress are cut: the next image can't be started beside this process", "active", left.Active(), "error", err)
+		l.log.Error("connections are cut: the next image can't be started beside this process", "active", left.Active(), "error", err)
 		return l.follow()
 	}
 	l.notify(fmt.Sprintf("MAINPID=%d", pid))

@@ -15,6 +15,7 @@ import (
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/node/api/lens"
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
+	"github.com/orpheus-mesh/orpheus/node/lasting"
 )
 
 // Config is what a Server needs. Fields without a default are required.
@@ -52,6 +53,10 @@ type Config struct {
 	// is written here, and the newest word of two nodes stands. Called per request, for at most 3 s.
 	AskHost func(ctx context.Context, node string, question []byte) ([]byte, error)
 
+	// Lasting counts the logs, execs, attaches, port-forwards and proxied streams that run through here; they outlive Run where the
+	// process does. Watches are not among them: they end with Run. Optional.
+	Lasting *lasting.Crowd
+
 	Log *slog.Logger
 }
 
@@ -67,6 +72,9 @@ func (c *Config) complete() error {
 	}
 	if c.Domain == "" {
 		c.Domain = "cluster.local"
+	}
+	if c.Lasting == nil {
+		c.Lasting = &lasting.Crowd{}
 	}
 	if c.Open == nil {
 		c.Open = new(net.ListenConfig).Listen

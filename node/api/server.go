@@ -20,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/filters"
@@ -167,6 +168,9 @@ func (s *Server) configure(cp *genericapiserver.Config) {
 	cp.EnableProfiling = false
 	cp.FlowControl = nil // in-flight bounds alone; a node serves few clients
 	cp.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	cp.BuildHandlerChainFunc = func(next http.Handler, c *genericapiserver.Config) http.Handler {
+		return genericapiserver.DefaultBuildHandlerChain(s.cfg.Lasting.Handler(next, lasts(c.LongRunningFunc)), c)
+	}
 	cp.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	defs := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
 	namer := openapinamer.NewDefinitionNamer(legacyscheme.Scheme)
@@ -175,6 +179,14 @@ func (s *Server) configure(cp *genericapiserver.Config) {
 	cp.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(defs, namer)
 	cp.OpenAPIV3Config.Info.Title = "Kubernetes"
 	cp.MergedResourceConfig = stable()
+}
+
+// lasts tells requests that may take as long as they like from those that end soon, and from watches, whose clients begin them anew.
+func lasts(long request.LongRunningRequestCheck) func(*http.Request) bool {
+	return func(r *http.Request) bool {
+		info, ok := request.RequestInfoFrom(r.Context())
+		return ok && info.Verb != "watch" && long(r, info)
+	}
 }
 
 // unserved are the groups of the scheme that have no registry here. Plugins must not wait for their informers.

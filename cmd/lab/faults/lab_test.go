@@ -46,7 +46,7 @@ func TestFaults(t *testing.T) {
 		name string
 		play func(lab)
 	}{
-		{"engine", engine}, {"daemon", daemon}, {"restart", restart}, {"linger", linger}, {"secrets", secrets}, {"conflicts", conflicts}, {"tokens", tokens}, {"images", badImages},
+		{"engine", engine}, {"daemon", daemon}, {"restart", restart}, {"linger", linger}, {"streams", streams}, {"secrets", secrets}, {"conflicts", conflicts}, {"tokens", tokens}, {"images", badImages},
 		{"corrupt", corrupt}, {"disk", fullDisk}, {"ports", ports}, {"fence", fence}, {"fence of a server that lives", fenceIsolated}, {"rejoin", rejoin}, {"placement", placing},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -17,6 +17,7 @@ type talk struct {
 	mouth   io.Writer
 	ear     interface{ SetReadDeadline(time.Time) error }
 	answers *bufio.Reader
+	close   func() // nil: it stays until the test ends
 }
 
 // converse connects from the steady pod's network on a host.

@@ -15,6 +15,7 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
 	"github.com/orpheus-mesh/orpheus/node/docker"
+	"github.com/orpheus-mesh/orpheus/node/lasting"
 )
 
 const (
@@ -48,7 +49,11 @@ type Config struct {
 	TLS    *tls.Config // must require and verify client certificates
 	Engine *docker.Engine
 	Pods   Pods
-	Log    *slog.Logger
+	// Lasting counts what runs. Optional.
+	Lasting *lasting.Crowd
+	// Spare is asked at the end whether what runs is to live on in this process. Optional: it is cut.
+	Spare func() bool
+	Log   *slog.Logger
 }
 
 // Server is one node's streaming server.
@@ -57,9 +62,14 @@ type Server struct {
 }
 
 // New makes the server; it listens when it runs.
-func New(cfg Config) *Server { return &Server{cfg} }
+func New(cfg Config) *Server {
+	if cfg.Lasting == nil {
+		cfg.Lasting = &lasting.Crowd{}
+	}
+	return &Server{cfg}
+}
 
-// Run serves until ctx ends; open streams are cut then, the processes that they looked into live on.
+// Run serves until ctx ends; open streams are spared or cut then, the processes that they looked into live on.
 func (s *Server) Run(ctx context.Context) error {
 	l, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
@@ -73,7 +83,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-		if srv.Shutdown(end) != nil {
+		if srv.Shutdown(end) != nil && !s.spared() {
 			srv.Close()
 		}
 	})
@@ -84,6 +94,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+func (s *Server) spared() bool { return s.cfg.Spare != nil && s.cfg.Spare() }
+
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.logs)
@@ -92,7 +104,7 @@ func (s *Server) routes() http.Handler {
 		mux.HandleFunc(method+" /attach/{namespace}/{pod}/{container}", s.attach)
 		mux.HandleFunc(method+" /portForward/{namespace}/{pod}", s.portForward)
 	}
-	return s.guard(mux)
+	return s.guard(s.cfg.Lasting.Handler(mux, func(*http.Request) bool { return true }))
 }
 
 func (s *Server) guard(next http.Handler) http.Handler {
