@@ -30,6 +30,7 @@ import (
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
 	"github.com/orpheus-mesh/orpheus/node/binder"
 	"github.com/orpheus-mesh/orpheus/node/control"
+	"github.com/orpheus-mesh/orpheus/node/controllers"
 	"github.com/orpheus-mesh/orpheus/node/docker"
 	"github.com/orpheus-mesh/orpheus/node/images"
 	"github.com/orpheus-mesh/orpheus/node/lasting"
@@ -82,6 +83,7 @@ func Run(ctx context.Context, cfg Config, token string, after Succession, log *s
 		return nil, err
 	}
 	containExits()
+	controllers.Quiet()
 	s.retain()
 	log.Info("orpheus starts", "node", cfg.Name, "version", Version(), "address", s.addr, "resumed_sockets", s.next.Sockets.Len())
 	err = s.run(ctx)

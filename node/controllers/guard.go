@@ -95,7 +95,7 @@ func finalizing(r *http.Request) bool {
 func refuse(code int32, reason metav1.StatusReason, message string) *metav1.Status {
 	return &metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-		Status:   metav1.StatusFailure, Code: code, Reason: reason, Message: message,
+		Status:   metav1.StatusFailure, Code: code, Reason: reason, Message: guardMark + message,
 	}
 }
 
