@@ -105,7 +105,7 @@ func (c *core) doubt(recs []*Record) {
 func (c *core) mergeOwn(now time.Time, recs []*Record) (news []*Record) {
 	for _, r := range recs {
 		durable := c.cfg.Class(r.Key) == Durable
-		if durable && c.merge(now, r) || !durable && c.mergePassing(r) {
+		if durable && c.merge(now, r) || !durable && c.mergePassing(now, r) {
 			news = append(news, r)
 		}
 	}

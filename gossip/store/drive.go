@@ -206,7 +206,12 @@ func (r *Replica) Objects(kind string) []*Object {
 
 // Memory is what it knows beside its records, for a trace.
 func (r *Replica) Memory(now time.Time) string {
-	return fmt.Sprintf("%+v early %d, the oldest born %d, clock %d", *r.core.hello(), r.core.early.size(), r.core.heldBack(now)>>16, r.core.clock.last>>16)
+	var early string
+	r.core.early.all(func(x *Record) bool {
+		early += fmt.Sprintf("\n  early %v at %d %s part %d %s uid %.8s born %d", x.Dot, x.Stamp>>16, x.Key, x.Part, x.Op, x.UID, x.born()>>16)
+		return true
+	})
+	return fmt.Sprintf("%+v, the oldest born %d, clock %d%s", *r.core.hello(), r.core.heldBack(now)>>16, r.core.clock.last>>16, early)
 }
 
 // Dump lists the durable records, for a trace.

@@ -26,13 +26,13 @@ func (c *core) merge(now time.Time, r *Record) bool {
 		c.recall(now, r.after().of(c.self).seen)
 	}
 	if r.Dot.Actor != c.self && early(now, r.Stamp) {
-		return c.postpone(r)
+		return c.postpone(now, r)
 	}
 	switch c.cfg.Class(r.Key) {
 	case Local:
 		return false // another node's idea of what is local is no concern of ours
 	case Ephemeral:
-		return c.mergePassing(r)
+		return c.mergePassing(now, r)
 	}
 	if _, known := c.set.get(r); known {
 		return false
@@ -183,8 +183,12 @@ func (c *core) drop(r *Record) {
 	}
 }
 
-// postpone keeps a record from the future until it is due. The farthest goes first where there are too many.
-func (c *core) postpone(r *Record) bool {
+// postpone keeps a record from the future until it is due. The farthest goes first where there are too many. An event of next year is of
+// no use to anybody.
+func (c *core) postpone(now time.Time, r *Record) bool {
+	if c.cfg.Class(r.Key) != Durable && r.Stamp > stampOf(now.Add(maxLead)) {
+		return false
+	}
 	c.early = c.early.with(r)
 	if n := c.early.size(); n > c.limits.early {
 		c.early = c.early.without(c.early.at(n - 1))

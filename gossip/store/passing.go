@@ -5,13 +5,13 @@ import "time"
 // Objects of Ephemeral and Local kinds use the same entries and lives, but nothing of theirs outlives its end: their
 // UIDs are salted by the dot of their creation, so a delayed record of a former life cannot be taken for the new one.
 
-func (c *core) mergePassing(r *Record) bool {
+func (c *core) mergePassing(now time.Time, r *Record) bool {
 	c.clock.observe(r.Stamp)
 	e := c.entry(r.Key)
 	defer c.tidy(e)
 	l := e.life(r.UID)
 	if r.Op == Delete {
-		if l == nil || len(l.versions) > 0 && l.versions[0].newer(r) {
+		if l == nil || len(l.versions) > 0 && outlives(now, l.versions[0], r) {
 			return false
 		}
 		c.endPassing(e, l)
@@ -20,7 +20,7 @@ func (c *core) mergePassing(r *Record) bool {
 	// One life a key: the newer creation or write replaces the older life.
 	for _, o := range e.lives {
 		if v := o.versions; o.uid != r.UID && len(v) > 0 {
-			if v[0].newer(r) {
+			if outlives(now, v[0], r) {
 				return false
 			}
 			c.endPassing(e, o)
@@ -40,7 +40,7 @@ func (c *core) mergePassing(r *Record) bool {
 	} else if r.Part != Intent {
 		old = l.parts[r.Part]
 	}
-	if old != nil && !r.newer(old) {
+	if old != nil && (r == old || outlives(now, old, r)) {
 		return false
 	}
 	if old != nil {
@@ -55,6 +55,12 @@ func (c *core) mergePassing(r *Record) bool {
 	c.touch(r.Key)
 	c.crowd()
 	return true
+}
+
+// outlives reports that old stands against r. What was dated by a clock that was ahead, and is right again, does not: nobody writes it
+// anew, and whatever is written until then would be in vain.
+func outlives(now time.Time, old, r *Record) bool {
+	return !r.newer(old) && (early(now, r.Stamp) || !early(now, old.Stamp))
 }
 
 func (c *core) endPassing(e *entry, l *life) {

@@ -39,7 +39,7 @@ func (c *core) redate(now time.Time) {
 		}
 		c.take(l, r)
 		if r.Dot.Actor != c.self {
-			c.postpone(r)
+			c.postpone(now, r)
 			continue
 		}
 		if n := c.rewritten(now, r); n != nil {

@@ -312,6 +312,41 @@ func TestUnknownOldLife(t *testing.T) {
 	}
 }
 
+// TestMemoryOnlyObjectsOfNextYear: what a node dated next year and keeps in memory alone must not stand against what it writes when its
+// clock is right again, nor keep a peer from a horizon.
+func TestMemoryOnlyObjectsOfNextYear(t *testing.T) {
+	l := newLab(t, "a", "b")
+	a, b, right := l.cores["a"], l.cores["b"], l.now
+	event1, slice := Key{"core/events", "default", "e"}, Key{"derived/slices", "default", "s"}
+	l.now = right.AddDate(1, 0, 0)
+	for _, k := range []Key{event1, slice} {
+		_ = l.do("a", Write{Key: k, Body: []byte("1")})
+	}
+	_ = l.do("a", Write{Key: slice, Part: Status, Body: []byte("old")})
+	ahead := again(t, a.known(event1).lives[0].versions[0])
+	l.now = right
+	a.Step(l.now, event{tick: true})
+	for _, k := range []Key{event1, slice} {
+		_ = l.do("a", Write{Key: k, Body: []byte("2")})
+		if got := l.object("a", k); got == nil || string(got.Bodies[Intent]) != "2" {
+			t.Errorf("%s after the clock was set right: %s", k, describe(got))
+		}
+	}
+	_ = l.do("a", Write{Key: slice, Part: Status, Body: []byte("new")})
+	if o := l.object("a", slice); string(o.Bodies[Status]) != "new" {
+		t.Errorf("the status is %q", o.Bodies[Status])
+	}
+	_ = l.do("a", Write{Key: slice, Op: Delete})
+	if o := l.object("a", slice); o != nil {
+		t.Errorf("deleted, and shown: %s", describe(o))
+	}
+	b.Step(l.now, event{receive: []*Record{ahead}})
+	b.Step(l.now, event{met: &meeting{peer: hello{horizons: []horizonOf{{"core/pods", stampOf(l.now.Add(-time.Hour))}}}}})
+	if b.early.size() > 0 || len(b.horizon) == 0 {
+		t.Errorf("b keeps %d events of next year, horizons %v", b.early.size(), b.horizon)
+	}
+}
+
 func TestPurgeAndHorizon(t *testing.T) {
 	l, x := newLab(t, "a", "b"), pod("x")
 	old := func() []*Record {

@@ -100,7 +100,7 @@ func (c *core) heldBack(now time.Time) Stamp {
 		switch {
 		case c.outdated(r):
 			past = append(past, r)
-		case c.life(r.Key, r.UID) == nil && (r.Stamp <= stampOf(now.Add(maxLead)) || c.member(r.Dot.Actor)):
+		case c.cfg.Class(r.Key) == Durable && c.life(r.Key, r.UID) == nil && (r.Stamp <= stampOf(now.Add(maxLead)) || c.member(r.Dot.Actor)):
 			s = min(s, r.born())
 		}
 		return true

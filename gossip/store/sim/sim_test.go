@@ -97,6 +97,7 @@ var regressions = map[uint64]string{
 	46257: "a node that lost its disk three times counted on below its second life, of which it had not heard",
 	48749: "(the oracle) so is a machine's write",
 	52055: "an edit dated next year, of an old life, kept nobody who knew only that edit from telling a horizon: all others set the life aside",
+	58993: "events dated next year kept a node from telling and from taking over horizons",
 	67911: "so did another",
 	78775: "and another",
 	79469: "(the oracle) a home was the first to have a delete on a disk, and went down before it answered; its author was replaced",

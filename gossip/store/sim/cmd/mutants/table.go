@@ -81,4 +81,5 @@ var mutants = []mutant{
 	{"a creation relies on puts", "authoring.go", "func(v *Record) bool { return v.Op == Put })...)\n", "func(v *Record) bool { return v.Op > Delete })...)\n"},
 	{"a home judges tombstones on which a creation relies", "intake.go", "		case i > 0 && creation:\n", "		case i > 1 && creation:\n"},
 	{"what ends by letting go keeps its status", "redating.go", "			c.turned(now, l, wasDead[l])\n", ""},
+	{"events hold horizons back", "sweeping.go", "		case c.cfg.Class(r.Key) == Durable && c.life(", "		case c.life("},
 }
