@@ -280,13 +280,18 @@ func (c *core) birth(e *entry, d Dot) UID {
 // stamp gives r its dot and a time after everything it builds on.
 func (c *core) stamp(now time.Time, e *entry, r *Record) {
 	after := c.horizon[r.Kind]
+	follow := func(v *Record) {
+		if c.cfg.Class(r.Key) == Durable || !early(now, v.Stamp) { // else it outlives nothing, and would take our clock along
+			after = max(after, v.Stamp)
+		}
+	}
 	for _, l := range e.lives {
 		for _, v := range l.versions {
-			after = max(after, v.Stamp)
+			follow(v)
 		}
 		for _, p := range l.parts {
 			if p != nil {
-				after = max(after, p.Stamp)
+				follow(p)
 			}
 		}
 	}

@@ -336,6 +336,9 @@ func TestMemoryOnlyObjectsOfNextYear(t *testing.T) {
 	if o := l.object("a", slice); string(o.Bodies[Status]) != "new" {
 		t.Errorf("the status is %q", o.Bodies[Status])
 	}
+	if early(l.now, a.clock.last) {
+		t.Error("the clock is next year's again")
+	}
 	_ = l.do("a", Write{Key: slice, Op: Delete})
 	if o := l.object("a", slice); o != nil {
 		t.Errorf("deleted, and shown: %s", describe(o))
