@@ -239,7 +239,8 @@ func (c *core) follow(r *Record, l *life, w *Write) {
 	r.context = l.context(r.Human)
 	r.context = r.context.below(r.Dot)
 	r.Basis = exec.Basis
-	r.Born = l.born()
+	r.Basis.Stamp = min(r.Basis.Stamp, r.Stamp) // later where the life is one in memory that is dated next year
+	r.Born = min(l.born(), r.Stamp)
 	shown, believed := l.head(), headOf(l.believed())
 	want := max(believed.generation, w.Head.Generation)
 	if len(l.doubt) > 0 { // where a doubtful write came about, this one changes what is asked for
