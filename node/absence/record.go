@@ -115,11 +115,13 @@ func (r *Record) Run(ctx context.Context) error {
 		}
 		r.report(said, standing)
 		said = standing
+		asked := 0
 		for _, m := range members {
-			if m.State == gossip.Alive && !alive[m.ID] {
+			if m.State == gossip.Alive && !alive[m.ID] && asked < mostAsked {
 				select {
 				case asks <- m.ID:
-				default: // enough are being asked
+					asked++
+				default: // enough wait for their turn
 				}
 			}
 			alive[m.ID] = m.State == gossip.Alive
