@@ -20,6 +20,9 @@ func (l *lab) demo() *cobra.Command {
 	cmd := &cobra.Command{Use: "demo", Short: "Deploy, break and heal a mesh of real hosts, and leave it running", Args: cobra.NoArgs}
 	binary := cmd.Flags().String("orpheus", "", "the orpheus binary (default: beside this one)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if l.cfg.Prefix != "" && l.cfg.Prefix != bed.DefaultPrefix {
+			return fmt.Errorf("prefix: %q, but the demonstration's hosts are called %s1, %[2]s2 and so on: leave it out", l.cfg.Prefix, bed.DefaultPrefix)
+		}
 		if err := l.clear(cmd.Context()); err != nil {
 			return err
 		}

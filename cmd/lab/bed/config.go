@@ -11,6 +11,9 @@ import (
 	"regexp"
 )
 
+// DefaultPrefix begins the names of hosts where Config says nothing else.
+const DefaultPrefix = "m"
+
 // Config says which lab is meant. The zero value of a field is its default; where a lab already stands in Dir, its own
 // prefix, regions and network are the defaults.
 type Config struct {
@@ -56,7 +59,7 @@ func (c Config) complete() (Config, error) {
 	case json.Unmarshal(b, &old) != nil:
 		old = shape{} // torn by a crash: the names in the kernel still tell Down what to remove
 	}
-	c.Prefix = first(c.Prefix, old.Prefix, "m")
+	c.Prefix = first(c.Prefix, old.Prefix, DefaultPrefix)
 	c.Regions = first(c.Regions, old.Regions, 1)
 	c.Net = first(c.Net, old.Net, 200)
 	if old.Prefix != "" && (shape{c.Prefix, c.Regions, c.Net}) != old {
