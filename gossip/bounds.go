@@ -86,7 +86,7 @@ const (
 	redialTimeout    = 3 * time.Second
 	headStart        = 300 * time.Millisecond // of QUIC before TCP
 	reconcileTimeout = 10 * time.Minute       // a whole store over a slow link; a frame that does not move for 60 s ends it
-	retryWait        = time.Second            // before a reconciliation that failed is asked for again
+	retryWait        = time.Second            // about, before a reconciliation that failed is asked for again
 	surveyWithin     = 2 * time.Second        // for the round trips to those from whom a joiner may take the store
 	readyWithin      = 2 * time.Second
 	learnWithin      = 30 * time.Second // likewise, of who has forgotten, or never knew, what the mesh holds

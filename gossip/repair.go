@@ -22,7 +22,7 @@ func (n *link) repairing(ctx context.Context) error {
 	if len(m.book.all()) == 0 {
 		m.setReady()
 	}
-	timer := time.NewTimer(repairWait())
+	timer := time.NewTimer(about(repairEvery))
 	defer timer.Stop()
 	survey := newSurvey(m.store.Forgetful())
 	defer survey.end()
@@ -51,7 +51,7 @@ func (n *link) repairing(ctx context.Context) error {
 			queue.add(id)
 		case <-survey.ticks:
 		case <-timer.C:
-			timer.Reset(repairWait())
+			timer.Reset(about(repairEvery))
 			if id := m.randomPeer(); id != "" && busy+len(queue.waiting) == 0 {
 				queue.add(id)
 			}
@@ -73,8 +73,9 @@ func (m *Mesh) together() int {
 	return 1
 }
 
-func repairWait() time.Duration {
-	return time.Duration(float64(repairEvery) * (0.75 + rand.Float64()/2))
+// about is d, a quarter more or less, so that servers which began together do not ask together.
+func about(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
 }
 
 func (n *link) reconcile(ctx context.Context, id ID) error {
@@ -113,7 +114,7 @@ func (m *Mesh) retry(ctx context.Context, id ID) {
 		return
 	}
 	select {
-	case <-time.After(retryWait):
+	case <-time.After(about(retryWait)):
 		m.catchUp(id)
 	case <-ctx.Done():
 	}

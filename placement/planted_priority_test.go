@@ -37,17 +37,7 @@ func (w *plant) centralWithPreemption(score func(cpu, memory float64) float64) (
 	}
 	for n := 0; n < len(queue) && n < 4*len(w.pods); n++ {
 		p := &w.pods[queue[n]]
-		best, top := -1, math.Inf(-1)
-		for i := range w.hosts {
-			if !w.allowed(p, i) {
-				continue
-			}
-			h := &w.hosts[i]
-			s := score(float64(h.cpu-h.freeCPU+p.cpu)/float64(h.cpu), float64(h.memory-h.freeMemory+p.memory)/float64(h.memory))
-			if s > top {
-				best, top = i, s
-			}
-		}
+		best := w.best(p, score)
 		var victims []int
 		if best < 0 {
 			best, victims = w.cheapest(p, on)

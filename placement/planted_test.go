@@ -193,22 +193,28 @@ func (w *plant) central(score func(cpu, memory float64) float64) (unplaced int, 
 	w.reset()
 	for j := range w.pods {
 		p := &w.pods[j]
-		best, top := -1, math.Inf(-1)
-		for i := range w.hosts {
-			if !w.allowed(p, i) {
-				continue
-			}
-			h := &w.hosts[i]
-			s := score(float64(h.cpu-h.freeCPU+p.cpu)/float64(h.cpu), float64(h.memory-h.freeMemory+p.memory)/float64(h.memory))
-			if s > top {
-				best, top = i, s
-			}
-		}
+		best := w.best(p, score)
 		if best >= 0 {
 			w.put(j, best)
 		}
 	}
 	return w.left(func(i int) bool { return w.pods[i].at < 0 })
+}
+
+// best is the host with the best score of those that p may go to, -1 where there is none.
+func (w *plant) best(p *plantPod, score func(cpu, memory float64) float64) int {
+	best, top := -1, math.Inf(-1)
+	for i := range w.hosts {
+		if !w.allowed(p, i) {
+			continue
+		}
+		h := &w.hosts[i]
+		s := score(float64(h.cpu-h.freeCPU+p.cpu)/float64(h.cpu), float64(h.memory-h.freeMemory+p.memory)/float64(h.memory))
+		if s > top {
+			best, top = i, s
+		}
+	}
+	return best
 }
 
 func (w *plant) left(out func(pod int) bool) (unplaced int, demand float64) {

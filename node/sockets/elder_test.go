@@ -1,14 +1,12 @@
 package sockets
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"slices"
 	"strings"
@@ -94,22 +92,7 @@ func accept(k *Keeper) (net.Conn, error) {
 }
 
 func TestAProcessThatStaysIsAnElderOfAllThatFollow(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*soon)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), "SOCKETS_TEST=stays")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	said := bufio.NewReader(out)
+	cmd, in, said := began(t, "stays")
 	addr, _ := said.ReadString('\n')
 	waiting, err := net.Dial("tcp", strings.TrimSpace(addr))
 	if err != nil {

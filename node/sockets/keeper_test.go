@@ -129,11 +129,13 @@ func descriptors() (string, error) {
 	return strings.Join(names, " "), err
 }
 
-func TestWhoComesBetweenTwoImagesIsServedByTheSecond(t *testing.T) {
+// began is this test's binary as an image that plays a role, for at most 2*soon.
+func began(t *testing.T, role string) (cmd *exec.Cmd, in io.Writer, said *bufio.Reader) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*soon)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), "SOCKETS_TEST=first")
+	t.Cleanup(cancel)
+	cmd = exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), "SOCKETS_TEST="+role)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +147,11 @@ func TestWhoComesBetweenTwoImagesIsServedByTheSecond(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	said := bufio.NewReader(out)
+	return cmd, in, bufio.NewReader(out)
+}
+
+func TestWhoComesBetweenTwoImagesIsServedByTheSecond(t *testing.T) {
+	cmd, in, said := began(t, "first")
 	line, _ := said.ReadString('\n')
 	var tcp, udp string
 	var pid int
