@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -73,8 +74,9 @@ func (l line) notify(what string) {
 // face tells that this process is the first one, and that its end is the daemon's to whoever started it.
 func (l line) face() bool { return l.manager == "" && len(l.kept.Elders()) == 0 }
 
-// attend has a daemon that is to end take its elders along, and a face take the daemon along.
-func (l line) attend(ctx context.Context) (stop func() bool) {
+// attend has a daemon that is to end take its elders along, and a face take the daemon along. A daemon that calls leave before it ends
+// does not end before they were told.
+func (l line) attend(ctx context.Context) (leave func()) {
 	elders := l.kept.Elders()
 	if len(elders) > 0 && l.manager == "" {
 		go func() {
@@ -86,11 +88,18 @@ func (l line) attend(ctx context.Context) (stop func() bool) {
 			os.Exit(1)
 		}()
 	}
-	return context.AfterFunc(ctx, func() {
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
 		for _, e := range elders {
 			if err := e.Signal(syscall.SIGTERM); err != nil {
 				l.log.Error("an earlier process of this daemon can't be told to end", "error", err)
 			}
+		}
+	})
+	return sync.OnceFunc(func() {
+		if !stop() {
+			<-told
 		}
 	})
 }

@@ -71,8 +71,8 @@ func live(ctx context.Context, cfg node.Config, token string, kept *sockets.Keep
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGUSR2)
 	l := line{next, kept, takeManager(), log}
-	attended := l.attend(ctx)
-	defer attended()
+	leave := l.attend(ctx)
+	defer leave()
 	left, err := node.Run(ctx, cfg, token, node.Succession{Sockets: kept, Check: next.check, Asked: asked, Ready: func() { l.notify("READY=1") }}, log)
 	if !errors.Is(err, node.ErrSucceeded) {
 		return err
@@ -80,7 +80,7 @@ func live(ctx context.Context, cfg node.Config, token string, kept *sockets.Keep
 	if left == nil {
 		return l.follow()
 	}
-	attended() // who gets a signal now is told apart by it
+	leave() // who gets a signal now is told apart by it
 	return l.stay(ctx, left)
 }
 
