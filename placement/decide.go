@@ -38,10 +38,12 @@ func (w *world) decide() Plan {
 		w.queue = left
 		progress = progress || w.exchangeAny(&plan)
 	}
+	if w.rebalance(&plan) {
+		w.placeAgain(&plan)
+	}
 	plan.Pending = w.pending()
 	w.preemptFor(w.queue, &plan)
 	w.unreserve()
-	w.rebalance(&plan)
 	w.dismiss()
 	plan.Binds = slices.DeleteFunc(plan.Binds, func(b Bind) bool { return b.Pod == "" })
 	for _, i := range w.fresh {
@@ -68,6 +70,24 @@ func (w *world) place(i int32, plan *Plan) bool {
 	w.rank(r.shape, r.owner, cs)
 	w.bind(i, cs[0].host, w.alternatives(cs), plan)
 	return true
+}
+
+// placeAgain binds what waits to room that others have left for a newcomer.
+func (w *world) placeAgain(plan *Plan) {
+	for progress := true; progress; {
+		progress = false
+		w.unreserve()
+		w.queue = slices.DeleteFunc(w.queue, func(i int32) bool {
+			if w.place(i, plan) {
+				progress = true
+				return true
+			}
+			if w.awaitsRoom(i) {
+				w.reserve(i)
+			}
+			return false
+		})
+	}
 }
 
 // lastCandidates are those among the hosts of last resort. What the search of others has learned about distances stays.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 var update = flag.Bool("update", false, "write the golden plans anew")
@@ -396,4 +398,64 @@ func TestPromisedRoomIsKeptWhilePodsLeave(t *testing.T) {
 			t.Errorf("priority %d: %+v", priority, plan.Binds)
 		}
 	}
+}
+
+// Of two pods with one UID neither is placed, and which came first changes nothing for others: not even when one is gated, and only the
+// price of the room that both ask for is left of them.
+func TestTwinsCountAlikeInAnyOrder(t *testing.T) {
+	gated := Pod{UID: "twin", Gated: true, Required: []Term{{Fields: []Requirement{{Key: "metadata.name", Op: NotIn, Values: []string{"h0"}}}}}, Requests: Resources{CPU: 3000}}
+	plain := Pod{UID: "twin", Requests: Resources{CPU: 10}}
+	view := func(a, b Pod) View {
+		return View{Hosts: hostsOf(2, 4000, 16), Pods: append([]Pod{a, b}, podsOf(8, "web", nil)...)}
+	}
+	a, b := Place(view(gated, plain), Options{}), Place(view(plain, gated), Options{})
+	if spell(a) != spell(b) {
+		t.Errorf("plans differ:\n%s\n%s", spell(a), spell(b))
+	}
+	if len(a.Binds) != 8 || len(a.Pending) != 1 || a.Pending[0].Pod != "twin" {
+		t.Errorf("%s", spell(a))
+	}
+}
+
+// Room that a pod leaves for a newcomer is for who waits, in the same Plan: else the Plan would call a pod refused that fits.
+func TestWhatARebalancingLeavesIsUsed(t *testing.T) {
+	v := View{Hosts: hostsOf(4, 4000, 16), Pods: podsOf(12, "web", nil)}
+	v.Hosts[0].Allocatable.Pods = 3
+	v.Hosts[0].Labels = append(v.Hosts[0].Labels, Label{"ssd", "yes"})
+	v.Hosts[3].Joined = true
+	for i := range v.Pods[:9] {
+		v.Pods[i].Host = v.Hosts[i%3].ID
+	}
+	for i := range v.Pods[9:] {
+		v.Pods[9+i].Selector = []Label{{"ssd", "yes"}}
+	}
+	p := Place(v, Options{Rebalance: Eager})
+	if err := check(v, p); err != nil {
+		t.Error(err)
+	}
+	left := 0
+	for _, m := range p.Moves {
+		if m.From == v.Hosts[0].ID {
+			left++
+		}
+	}
+	if left == 0 || len(p.Binds) != left {
+		t.Errorf("%d pods left the host for which others wait, and %d of these were bound: %s", left, len(p.Binds), spell(p))
+	}
+}
+
+// A Plan moves a pod that runs at most once.
+func TestNoPodMovesTwice(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := View{Hosts: hostsOf(4, 20, 16), Pods: podsOf(rapid.IntRange(4, 10).Draw(t, "run"), "web", func(p *Pod) { p.Requests = Resources{CPU: rapid.Int64Range(1, 9).Draw(t, "cpu")} })}
+		for i := range v.Pods {
+			v.Pods[i].Host = v.Hosts[i%4].ID
+		}
+		for i := range rapid.IntRange(2, 8).Draw(t, "wait") {
+			v.Pods = append(v.Pods, Pod{UID: fmt.Sprint("w", i), Requests: Resources{CPU: rapid.Int64Range(3, 12).Draw(t, "cpu")}})
+		}
+		if err := check(v, Place(v, Options{Moves: 8, Preempt: true})); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

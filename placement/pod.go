@@ -14,6 +14,7 @@ type record struct {
 	nominated string
 	invalid   string // why it cannot be placed
 	seen      int    // in which Delta it came last
+	moved     int    // which Plan moved it while it ran
 	order     uint64 // in the queue
 	host      int32  // index, −1: none
 	bound     int32  // index of its Bind in the Plan that is being made, −1: none
@@ -119,26 +120,21 @@ func (p *Pod) bare() *Pod {
 		Requests: Resources{CPU: amount(r.CPU), Memory: amount(r.Memory), Disk: amount(r.Disk), Pods: amount(r.Pods)}}
 }
 
-// twin notes that a UID came twice: nobody can say which is meant. What each claims is booked, neither is placed.
+// twin notes that a UID came twice: nobody can say which is meant. What each claims or asks for is booked, neither is placed.
 func (w *world) twin(i int32, p *Pod) {
-	const text = "its UID is there twice"
-	if r := &w.pods[i]; r.claim == "" {
-		r.invalid = text
-		if r.waits {
-			r.waits = false
-			w.refused = append(w.refused, i)
-		}
-	}
-	if p.Host == "" && (p.Leaving || p.Gated) {
-		return
-	}
 	j := w.newRecord()
 	w.record(j, p)
 	w.twins[p.UID] = append(w.twins[p.UID], j)
-	if r := &w.pods[j]; r.claim == "" {
-		r.invalid = text
-		r.waits = false
-		w.refused = append(w.refused, j)
+	for _, k := range []int32{i, j} {
+		r := &w.pods[k]
+		if r.claim != "" {
+			continue
+		}
+		r.invalid = "its UID is there twice"
+		if r.waits {
+			r.waits = false
+			w.refused = append(w.refused, k)
+		}
 	}
 }
 

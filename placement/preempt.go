@@ -51,7 +51,7 @@ func (w *world) preemptible(i int32) []int32 {
 		need := w.free[h]
 		lower := false
 		for v := w.heads[h]; v >= 0; v = w.pods[v].next {
-			if q := &w.pods[v]; q.spec.pod.Priority < r.spec.pod.Priority && q.goes() {
+			if q := &w.pods[v]; q.spec.pod.Priority < r.spec.pod.Priority && w.goes(q) {
 				need = amounts{need.cpu + q.spec.cpu, need.memory + q.spec.memory, need.disk + q.spec.disk, need.pods + q.spec.pods}
 				lower = true
 			}
@@ -79,7 +79,7 @@ func (w *world) victims(i, h int32) (out []int32) {
 	r := &w.pods[i]
 	var off []int32
 	for v := w.heads[h]; v >= 0; v = w.pods[v].next {
-		if q := &w.pods[v]; q.spec.pod.Priority < r.spec.pod.Priority && q.goes() {
+		if q := &w.pods[v]; q.spec.pod.Priority < r.spec.pod.Priority && w.goes(q) {
 			off = append(off, v)
 		}
 	}
@@ -182,5 +182,5 @@ func (w *world) unreserve() {
 	w.reserved = w.reserved[:0]
 }
 
-// goes tells whether the pod can be a victim: it runs, and is not leaving anyway.
-func (r *record) goes() bool { return r.bound < 0 && !r.leaving && !r.doomed }
+// goes tells whether the pod can be a victim: it runs, is not leaving anyway, and this Plan has not moved it.
+func (w *world) goes(r *record) bool { return r.bound < 0 && !r.leaving && !r.doomed && r.moved != w.plan }

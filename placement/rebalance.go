@@ -8,11 +8,12 @@ import (
 // rebalance moves pods that run to hosts that joined: only pods to which the newcomer is nearer by rendezvous than the
 // host that they have, or whose candidates all hosts are that they may choose; only while it is emptier than that host and
 // than the mean, within the budget of the Plan and every disruption budget. So a newcomer ends with the share that it would
-// have had from the start, and no pod moves elsewhere.
-func (w *world) rebalance(plan *Plan) {
+// have had from the start, and no pod moves elsewhere. True when any moved.
+func (w *world) rebalance(plan *Plan) bool {
 	if w.opts.Rebalance == Off {
-		return
+		return false
 	}
+	before := len(plan.Moves)
 	var joined []int32
 	var used, all int64
 	for h := range w.id {
@@ -34,6 +35,7 @@ func (w *world) rebalance(plan *Plan) {
 		}
 		w.draw(h, budget, share(used, all), plan)
 	}
+	return len(plan.Moves) > before
 }
 
 // fill is how much of a host is used, and its size, in millicores with memory counted as cores.
@@ -87,7 +89,7 @@ func (w *world) attract(i, h int32, plan *Plan) bool {
 		return false
 	}
 	w.settle(i, h)
-	r.claim = w.id[h]
+	r.claim, r.moved = w.id[h], w.plan
 	r.disrupt(1)
 	plan.Moves = append(plan.Moves, Move{Pod: r.uid, From: w.id[from], To: w.id[h]})
 	return true

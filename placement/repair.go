@@ -149,9 +149,9 @@ func (w *world) earlier(a, b *record) bool {
 }
 
 // movable tells whether nobody counts on the pod being where it is: no required company and no hard spread, and for one
-// that runs, that somebody would start it again and every budget allows it to go.
+// that runs, that somebody would start it again, this Plan has not moved it already and every budget allows it to go.
 func (w *world) movable(q *record, running bool) bool {
-	if q.bound < 0 && (!running || q.owner == nil || q.spec.ports != nil || !q.disruptable()) {
+	if q.bound < 0 && (!running || q.owner == nil || q.spec.ports != nil || q.moved == w.plan || !q.disruptable()) {
 		return false
 	}
 	if len(q.spec.hard)+len(q.spec.with) > 0 {
@@ -188,6 +188,7 @@ func (w *world) book(m moved, reason string, plan *Plan) {
 	if r.bound < 0 {
 		plan.Moves = append(plan.Moves, Move{r.uid, w.id[m.from], w.id[m.to], reason})
 		w.moves++
+		r.moved = w.plan
 		return
 	}
 	plan.Binds[r.bound].Pod = "" // taken out at the end
