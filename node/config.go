@@ -42,7 +42,7 @@ type Config struct {
 	Reserved  []string      // resources kept from pods: cpu=100m,memory=256Mi
 	Labels    []string      // labels of the node: key=value
 	Rebalance string        // off, gentle or eager: when servers join, running pods move to them; the same on every server
-	Linger    time.Duration // how long connections through the ingress outlive a restart of the daemon; 0: they are cut
+	Linger    time.Duration // how long connections through ingress and API outlive a restart of the daemon; 0: they are cut
 	AccessLog string        // file of the ingress access log, "-" for standard output, "" for none
 	Debug     bool          // log at debug level
 }

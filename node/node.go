@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -164,7 +163,7 @@ func build(cfg Config, next *successor, log *slog.Logger) (*server, error) {
 	s.api, err = api.New(api.Config{
 		Store: replica.Over(s.mesh.Store()), Keys: s.mesh.Keys(), Node: cfg.Name, Advertise: s.addr, Listen: cfg.API, Open: s.next.listen,
 		Services: netip.MustParsePrefix(cfg.Services), Domain: cfg.Domain, Live: s.sight, Changed: changed, Mine: s.sight.mine, Sure: s.sure,
-		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, AskHost: s.askHost, Lasting: &s.lasting, Log: log.With("room", "api"),
+		Hosts: s.streamingOf, TokenKey: key, TokenKeys: s.tokenKeys, AskIssuer: s.askIssuer, AskHost: s.askHost, Lasting: &s.lasting, Spare: s.spares, Log: log.With("room", "api"),
 	})
 	if err != nil {
 		return nil, err
@@ -264,11 +263,7 @@ func (s *server) run(ctx context.Context) error {
 		return nil
 	})
 	err := h.empty()
-	s.carry()
-	if s.next.left != nil && slices.ContainsFunc(h.haunted, stands) {
-		s.log.Warn("connections are cut: rooms that do not end would stand in the next image's way", "rooms", h.haunted, "active", s.next.left.Active())
-		s.next.left = nil
-	}
+	s.carry(h.haunted)
 	return err
 }
 

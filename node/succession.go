@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ const (
 	lastRequests = 400 * time.Millisecond // for those that are left then, while new ones wait: what takes longer runs on
 
 	lastDrain = 25 * time.Second // for all, when the daemon stops
+	parting   = 5 * time.Second  // for watches to end, before Config.Linger is over
 )
 
 // successor decides once that there will be one.
@@ -108,7 +110,7 @@ func (s *server) ingress(ctx context.Context) error {
 		bound, cancel := context.WithTimeout(stay, lastRequests)
 		defer cancel()
 		if s.net.proxy.Leave(bound) > 0 && s.cfg.Linger > 0 {
-			s.next.left = &Left{s.net.proxy, ended, &s.lasting, s.cfg.Linger}
+			s.next.left = &Left{s.net.proxy, ended, &s.lasting, s.cfg.Linger, s.api.Dismiss}
 			return nil
 		}
 		patience = 0
@@ -131,20 +133,33 @@ func (s *server) spares() bool {
 	}
 }
 
-// carry adds the streams of API and agent, which run on by themselves, to what is left.
-func (s *server) carry() {
+// carry adds what runs through API and agent to what is left, unless rooms that do not end forbid that this process stays.
+func (s *server) carry(haunted []string) {
 	if s.next.left == nil && s.spares() && s.lasting.Active() > 0 {
-		s.next.left = &Left{lasting: &s.lasting, limit: s.cfg.Linger}
+		s.next.left = &Left{lasting: &s.lasting, limit: s.cfg.Linger, dismiss: s.api.Dismiss}
+	}
+	if s.next.left == nil {
+		return
+	}
+	if slices.ContainsFunc(haunted, stands) {
+		s.log.Warn("connections are cut: rooms that do not end would stand in the next image's way", "rooms", haunted, "active", s.next.left.Active())
+		s.next.left = nil
+		return
+	}
+	if err := s.api.Outlive(); err != nil {
+		s.log.Warn("watches end with this image", "error", err)
+		s.api.Dismiss()
 	}
 }
 
-// Left is what a daemon that gives way still carries: requests and upgrades through its ingress, logs, exec and the like through its
-// API and of its pods. It needs nothing else of the daemon.
+// Left is what a daemon that gives way still carries: requests and upgrades through its ingress, logs, exec, watches and the like through
+// its API and of its pods. It needs nothing else of the daemon; watches are fed by the next one's API.
 type Left struct {
 	proxy   *ingress.Proxy // nil: nothing runs through it
 	ended   <-chan error
 	lasting *lasting.Crowd
 	limit   time.Duration
+	dismiss func() // ends watches, which never do by themselves
 }
 
 // Active is how many they are. What runs through the API to a pod here counts twice.
@@ -161,7 +176,11 @@ func (l *Left) Active() int {
 func (l *Left) Wait(ctx context.Context) (whole bool) {
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.limit)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastDrain, cancel) })()
+	defer context.AfterFunc(ctx, func() {
+		l.dismiss()
+		time.AfterFunc(lastDrain, cancel)
+	})()
+	defer time.AfterFunc(l.limit-min(parting, l.limit/2), l.dismiss).Stop()
 	whole = l.proxy == nil || errors.Join(l.proxy.Drain(bound), <-l.ended) == nil
 	return l.lasting.Wait(bound) && whole
 }

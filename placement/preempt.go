@@ -183,4 +183,6 @@ func (w *world) unreserve() {
 }
 
 // goes tells whether the pod can be a victim: it runs, is not leaving anyway, and this Plan has not moved it.
-func (w *world) goes(r *record) bool { return r.bound < 0 && !r.leaving && !r.doomed && r.moved != w.plan }
+func (w *world) goes(r *record) bool {
+	return r.bound < 0 && !r.leaving && !r.doomed && r.moved != w.plan
+}

@@ -5,8 +5,11 @@ import (
 	"log/slog"
 )
 
-// quiet is how upstream's libraries log here: what they call information is detail to an operator of Orpheus.
+// quiet is how upstream's libraries log here: what they call information is detail to an operator of Orpheus, and so is that connections
+// run on when the API server ends.
 type quiet struct{ slog.Handler }
+
+const runOn = "Failed to shutdown server: context deadline exceeded"
 
 func (q quiet) lower(level slog.Level) slog.Level {
 	if level < slog.LevelWarn {
@@ -22,7 +25,13 @@ func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == runOn {
+		r.Level = slog.LevelInfo
+	}
 	r.Level = q.lower(r.Level)
+	if !q.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
 	return q.Handler.Handle(ctx, r)
 }
 

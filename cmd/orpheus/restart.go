@@ -22,8 +22,8 @@ func restart() *cobra.Command {
 		Long: `Have this server's daemon give way to the program that is at its path now, with the arguments that it was started with: an upgrade
 is a new file and this command. Pods are not touched. The sockets of ingress, API and DNS stay open, what comes meanwhile waits for
 the new daemon. Requests through the ingress get 10 s to end. If some take longer (upgrades, downloads, streams), or logs, exec,
-attach or port-forward run, the old process keeps them until they end, --linger at most, and the new daemon is a process beside it;
-else the process number stays. Watches end, and are begun anew by their clients.
+attach, port-forward or watches run, the old process keeps them until they end, --linger at most, and the new daemon is a process beside
+it; else the process number stays.
 
 A program that does not run, or that refuses the configuration, is an error, and the daemon goes on. SIGUSR2 asks for the
 same and leaves the answer in the log.`}

@@ -50,7 +50,7 @@ func nodeFlags(f *pflag.FlagSet) {
 	f.StringSlice("reserved", nil, "resources kept from pods, for example cpu=100m,memory=256Mi")
 	f.StringSlice("label", nil, "label of the node, key=value; may be repeated")
 	f.String("rebalance", d.Rebalance, "when servers join, move running pods to them: off, gentle (one at a time) or eager; the same on every server")
-	f.Duration("linger", d.Linger, "how long connections through the ingress, logs and exec outlive a restart of the daemon; 0 to cut them")
+	f.Duration("linger", d.Linger, "how long connections through the ingress, logs, exec and watches outlive a restart of the daemon; 0 to cut them")
 	f.String("access-log", "", "file of the ingress access log, - for standard output")
 	f.Bool("debug", false, "log at debug level")
 }

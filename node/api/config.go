@@ -53,9 +53,12 @@ type Config struct {
 	// is written here, and the newest word of two nodes stands. Called per request, for at most 3 s.
 	AskHost func(ctx context.Context, node string, question []byte) ([]byte, error)
 
-	// Lasting counts the logs, execs, attaches, port-forwards and proxied streams that run through here; they outlive Run where the
-	// process does. Watches are not among them: they end with Run. Optional.
+	// Lasting counts the logs, execs, attaches, port-forwards, proxied streams and watches of strangers that run through here; they
+	// outlive Run where the process does. Optional.
 	Lasting *lasting.Crowd
+	// Spare is asked when Run is to end whether the process lives on with them. Watches then go on as they are until Outlive, or Dismiss. Nil:
+	// it does not, and watches end.
+	Spare func() bool
 
 	Log *slog.Logger
 }
@@ -75,6 +78,9 @@ func (c *Config) complete() error {
 	}
 	if c.Lasting == nil {
 		c.Lasting = &lasting.Crowd{}
+	}
+	if c.Spare == nil {
+		c.Spare = func() bool { return false }
 	}
 	if c.Open == nil {
 		c.Open = new(net.ListenConfig).Listen

@@ -20,7 +20,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
-	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/filters"
@@ -73,6 +72,8 @@ type Server struct {
 	land      *land
 	keeper    *keeper
 	ready     chan struct{}
+	ended     signal // of Run
+	dismissed signal // watches of strangers
 
 	kinds map[string]*replica.Kind // filled by New, then only read
 }
@@ -82,7 +83,8 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("configure the API: %w", err)
 	}
-	s := &Server{cfg: cfg, loop: newLoopback(), bindings: &bindings{}, ready: make(chan struct{}), kinds: map[string]*replica.Kind{}}
+	s := &Server{cfg: cfg, loop: newLoopback(), bindings: &bindings{}, ready: make(chan struct{}), ended: newSignal(), dismissed: newSignal(),
+		kinds: map[string]*replica.Kind{}}
 	if err := s.credentials(); err != nil {
 		return nil, err
 	}
@@ -148,7 +150,7 @@ func (s *Server) build() error {
 }
 
 const (
-	shutdownTimeout = 3 * time.Second // for requests that run when the server stops
+	shutdownTimeout = 300 * time.Millisecond // for clients to take leave; short answers have been given by then, long ones may outlive it
 	requestTimeout  = 60 * time.Second
 )
 
@@ -164,12 +166,11 @@ func (s *Server) configure(cp *genericapiserver.Config) {
 	cp.PublicAddress = s.cfg.Advertise.AsSlice()
 	cp.LoopbackClientConfig = s.loop.config()
 	cp.RequestTimeout = requestTimeout
-	cp.ShutdownWatchTerminationGracePeriod = time.Second
 	cp.EnableProfiling = false
 	cp.FlowControl = nil // in-flight bounds alone; a node serves few clients
 	cp.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	cp.BuildHandlerChainFunc = func(next http.Handler, c *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(s.cfg.Lasting.Handler(next, lasts(c.LongRunningFunc)), c)
+		return genericapiserver.DefaultBuildHandlerChain(s.lasting(next, c.LongRunningFunc), c)
 	}
 	cp.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	defs := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
@@ -179,14 +180,6 @@ func (s *Server) configure(cp *genericapiserver.Config) {
 	cp.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(defs, namer)
 	cp.OpenAPIV3Config.Info.Title = "Kubernetes"
 	cp.MergedResourceConfig = stable()
-}
-
-// lasts tells requests that may take as long as they like from those that end soon, and from watches, whose clients begin them anew.
-func lasts(long request.LongRunningRequestCheck) func(*http.Request) bool {
-	return func(r *http.Request) bool {
-		info, ok := request.RequestInfoFrom(r.Context())
-		return ok && info.Verb != "watch" && long(r, info)
-	}
 }
 
 // unserved are the groups of the scheme that have no registry here. Plugins must not wait for their informers.
@@ -297,6 +290,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer ln.Close()
 	prepared := s.generic.PrepareRun()
 	g, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, s.end)()
 	g.Go(func() error { return s.loop.serve(ctx, s.generic.Handler) })
 	g.Go(func() error {
 		if err := prepared.RunWithContext(ctx); err != nil {
@@ -315,6 +309,14 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// end has those watches end that do not outlive Run.
+func (s *Server) end() {
+	s.ended.fire()
+	if !s.cfg.Spare() {
+		s.dismissed.fire()
+	}
 }
 
 // hostOf names the host of a stored pod.

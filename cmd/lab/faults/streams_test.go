@@ -11,8 +11,13 @@ import (
 	"time"
 )
 
-// teller counts in its log, and echoes.
+// teller counts in its log, and echoes; its page is written on.
 const teller = `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: teller}
+data: {page: "0"}
+---
 apiVersion: v1
 kind: Pod
 metadata: {name: teller}
@@ -24,20 +29,25 @@ spec:
     - {name: echo, image: "busybox:1", command: [nc, -ll, -p, "7008", -e, cat]}
 `
 
-// streams: logs that are followed, exec and port-forward run on while the daemon that they go through, or that has the pod, gives way to its
+// streams: logs that are followed, exec, port-forward and watches run on while the daemon that they go through, or that has the pod, gives way to its
 // next image, and to the next after that.
 func streams(l lab) {
 	l.apply("x1", teller)
 	l.kubectl("x1", "wait", "--for=condition=Ready", "pod/teller", "--timeout=60s")
-	talks, counts := map[string]*talk{}, map[string]*count{}
+	talks, counts, sights := map[string]*talk{}, map[string]*count{}, map[string]*sight{}
 	for _, via := range []string{"x1", "x2"} { // from another host, and on the pod's own
 		talks["exec through "+via] = l.shell(via)
 		talks["port-forward through "+via] = l.forward(via)
 		counts["logs through "+via] = l.follow(via)
+		sights["watch through "+via] = l.watch(via)
 	}
 	restarts := l.processes("x2")
-	for _, host := range []string{"x2", "x2", "x1"} {
+	for page, host := range []string{"x2", "x2", "x1"} {
 		l.orpheus(host, "restart")
+		l.kubectl("x3", "patch", "configmap/teller", "-p", fmt.Sprintf(`{"data":{"page":"%d"}}`, page+1))
+		for what, s := range sights {
+			s.comesTo(what, page+1)
+		}
 		for _, t := range talks {
 			t.ping()
 		}
@@ -55,6 +65,9 @@ func streams(l lab) {
 	for _, c := range counts {
 		c.end()
 	}
+	for _, s := range sights {
+		s.end()
+	}
 	for _, host := range []string{"x1", "x2"} {
 		face, _ := l.m.PID(host)
 		l.soon("no earlier process is left on "+host, func() error {
@@ -64,7 +77,7 @@ func streams(l lab) {
 			return nil
 		})
 	}
-	l.kubectl("x1", "delete", "pod/teller")
+	l.kubectl("x1", "delete", "pod/teller", "configmap/teller")
 }
 
 // begun is a kubectl that runs on a host until end is called, with what it prints.
@@ -112,6 +125,38 @@ func (l lab) forward(via string) *talk {
 	t := &talk{l: l, to: "port-forward through " + via, mouth: conn, ear: conn, answers: bufio.NewReader(conn), close: func() { conn.Close(); end() }}
 	t.ping()
 	return t
+}
+
+// sight is a watch of the teller's page.
+type sight struct {
+	l     lab
+	pages *bufio.Reader
+	out   *os.File
+	end   func()
+}
+
+func (l lab) watch(via string) *sight {
+	l.t.Helper()
+	cmd, out, end := l.begun(via, "get", "configmap/teller", "-w", "-o", `jsonpath={.data.page}{"\n"}`)
+	l.check(cmd.Start())
+	s := &sight{l, bufio.NewReader(out), out, end}
+	s.comesTo("watch through "+via, 0)
+	return s
+}
+
+// comesTo waits until that page is seen; pages may come more than once, in order.
+func (s *sight) comesTo(what string, page int) {
+	s.l.t.Helper()
+	s.l.check(s.out.SetReadDeadline(time.Now().Add(patience)))
+	for seen, was := -1, page-1; seen != page; was = seen {
+		line, err := s.pages.ReadString('\n')
+		if err != nil {
+			s.l.t.Fatalf("%s: page %d was not seen: %v", what, page, err)
+		}
+		if seen, err = strconv.Atoi(strings.TrimSpace(line)); err != nil || seen < was || seen > page {
+			s.l.t.Fatalf("%s: %q was seen after page %d", what, line, was)
+		}
+	}
 }
 
 // count is a log that is followed: numbers, none left out.

@@ -25,6 +25,7 @@ type bench struct {
 	storage.Interface
 	mem *memory.Store // nil over the replicated store
 	st  replica.Store
+	r   *replica.Replica
 }
 
 // inMemory is the store that can be compacted.
@@ -71,7 +72,7 @@ func newBench(t *testing.T, st replica.Store, whole bool) bench {
 	if whole {
 		k.Whole()
 	}
-	return bench{k, mem, st}
+	return bench{k, mem, st, r}
 }
 
 func (b bench) compact(_ context.Context, t *testing.T, rv string) {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 
@@ -30,6 +31,10 @@ type Replica struct {
 	Config
 	cache   *decodedCache
 	stripes *stripes
+
+	life context.Context // ends when the store does not change any more
+	end  context.CancelFunc
+	next Successor // from then on
 }
 
 // New makes a Replica.
@@ -40,7 +45,9 @@ func New(cfg Config) *Replica {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Replica{Config: cfg, cache: newDecodedCache(cfg.CacheBytes), stripes: newStripes()}
+	r := &Replica{Config: cfg, cache: newDecodedCache(cfg.CacheBytes), stripes: newStripes()}
+	r.life, r.end = context.WithCancel(context.Background())
+	return r
 }
 
 // KindOf is the store's name of a resource: "core/pods", "apps/deployments".

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/storage"
 	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
@@ -49,7 +51,7 @@ func (k *Kind) Watch(ctx context.Context, path string, opts storage.ListOptions)
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{kind: k, pick: opts.Predicate, out: make(chan watch.Event, 16), last: max(sub.Rev, store.Revision(from))}
+	w := &watcher{kind: k, sel: sel, pick: opts.Predicate, out: make(chan watch.Event, 16), last: max(sub.Rev, store.Revision(from))}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	if !initial {
 		sub.Initial = nil
@@ -60,9 +62,10 @@ func (k *Kind) Watch(ctx context.Context, path string, opts storage.ListOptions)
 }
 
 // watcher turns the store's events into a client's. Its goroutine ends with its context, with Stop, or with the first
-// error, and closes the channel.
+// error, and closes the channel. Where the store has a Successor it outlives the store.
 type watcher struct {
 	kind   *Kind
+	sel    store.Selector
 	pick   storage.SelectionPredicate
 	out    chan watch.Event
 	last   store.Revision // of what was sent last
@@ -87,6 +90,9 @@ func (w *watcher) run(sub Subscription, markInitial bool) {
 		switch {
 		case err == nil:
 		case w.ctx.Err() != nil:
+			return
+		case w.kind.replica.life.Err() != nil:
+			w.outlive()
 			return
 		case errors.Is(err, context.DeadlineExceeded):
 			// What happened up to now was queued before it was visible, and the queue is empty.
@@ -113,6 +119,7 @@ func (w *watcher) run(sub Subscription, markInitial bool) {
 func (w *watcher) next(sub Subscription) ([]store.Event, error) {
 	ctx, cancel := context.WithTimeout(w.ctx, bookmarkEvery)
 	defer cancel()
+	defer context.AfterFunc(w.kind.replica.life, cancel)()
 	return sub.Next(ctx)
 }
 
@@ -128,22 +135,42 @@ func (w *watcher) sendInitial(objects []*store.Object) bool {
 
 func (w *watcher) sendEvent(e store.Event) bool {
 	now, is := w.show(e.New)
-	old, was := w.show(e.Old)
-	switch {
-	case is && was && e.Old.UID != e.New.UID:
-		// One object went and another came under its name before anybody looked.
-		return w.sendDeleted(old, e.Rev) && w.send(watch.Event{Type: watch.Added, Object: now.DeepCopyObject()})
-	case is && was:
-		return w.send(watch.Event{Type: watch.Modified, Object: now.DeepCopyObject()})
-	case is:
-		return w.send(watch.Event{Type: watch.Added, Object: now.DeepCopyObject()})
-	case e.New != nil && now == nil:
+	if e.New != nil && now == nil {
 		return true // it is there but can't be read, which is no reason to call it gone
-	case was:
-		// It went, or left the selection: either way the client gets its last state, as upstream sends it.
-		return w.sendDeleted(old, e.Rev)
 	}
-	return true
+	old, was := w.show(e.Old)
+	if !is {
+		now = nil
+	}
+	if !was {
+		old = nil
+	}
+	return w.turn(old, now, e.Rev)
+}
+
+// turn tells the client that an object changed from what it was to what it is; nil: it does not see that.
+func (w *watcher) turn(old, now runtime.Object, rev store.Revision) bool {
+	switch {
+	case old == nil && now == nil:
+		return true
+	case old == nil:
+		return w.send(watch.Event{Type: watch.Added, Object: now.DeepCopyObject()})
+	case now == nil:
+		// It went, or left the selection: either way the client gets its last state, as upstream sends it.
+		return w.sendDeleted(old, rev)
+	case uid(old) != uid(now):
+		// One object went and another came under its name before anybody looked.
+		return w.sendDeleted(old, rev) && w.send(watch.Event{Type: watch.Added, Object: now.DeepCopyObject()})
+	}
+	return w.send(watch.Event{Type: watch.Modified, Object: now.DeepCopyObject()})
+}
+
+func uid(obj runtime.Object) types.UID {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return ""
+	}
+	return m.GetUID()
 }
 
 func (w *watcher) sendDeleted(obj runtime.Object, rev store.Revision) bool {
