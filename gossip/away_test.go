@@ -132,7 +132,7 @@ func TestWhatComesBackTooLateIsForAPersonToDecide(t *testing.T) {
 			if got := s.shows(name); got != "" {
 				t.Errorf("%s shows %s: %q", s.cfg.Name, name, got)
 			}
-			if s.lost(name, body) == nil {
+			if s == away && s.lost(name, body) == nil { // whoever it reconciled with has it too, maybe not both
 				t.Errorf("%s of %s is not in lost-and-found of %s", body, name, s.cfg.Name)
 			}
 		}
@@ -141,21 +141,21 @@ func TestWhatComesBackTooLateIsForAPersonToDecide(t *testing.T) {
 		return
 	}
 
-	edited, dropped := second.lost("edited", "edited while away"), second.lost("dropped", "dropped")
+	edited, dropped := away.lost("edited", "edited while away"), away.lost("dropped", "dropped")
 	if !edited.Human || edited.Author != string(away.Self().ID) || edited.Damaged {
 		t.Errorf("the edit is told of as %+v", edited)
 	}
-	if err := second.Admit(t.Context(), edited.ID, false); err != nil {
+	if err := away.Admit(t.Context(), edited.ID, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Store().Drop(t.Context(), dropped.ID); err != nil {
+	if err := away.Store().Drop(t.Context(), dropped.ID); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range all {
 		s.sees("edited", "edited while away", 20*time.Second)
 	}
 	agree(t, 20*time.Second, all...)
-	if second.lost("edited", "edited while away") != nil || second.lost("dropped", "dropped") != nil {
+	if away.lost("edited", "edited while away") != nil || away.lost("dropped", "dropped") != nil {
 		t.Error("what a person decided about is still an entry")
 	}
 	for _, s := range all {
@@ -163,7 +163,7 @@ func TestWhatComesBackTooLateIsForAPersonToDecide(t *testing.T) {
 			t.Errorf("what was dropped is back on %s", s.cfg.Name)
 		}
 	}
-	for _, err := range []error{second.Store().Drop(t.Context(), dropped.ID), second.Admit(t.Context(), "none", false)} {
+	for _, err := range []error{away.Store().Drop(t.Context(), dropped.ID), away.Admit(t.Context(), "none", false)} {
 		if !errors.Is(err, store.ErrNotLost) || !strings.Contains(err.Error(), "`orpheus lost-and-found`") {
 			t.Errorf("an entry that is not there: %v", err)
 		}

@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -26,6 +27,7 @@ import (
 type judge struct {
 	self  ID
 	peers map[ID]*suspect
+	row   []*suspect    // the same, by ID: every Step goes through all several times
 	last  time.Time     // of the last Step
 	awake time.Duration // waking time: rises with the clock, but by at most maxStep a Step
 	slow  time.Duration // until when (waking time) this node mistrusts itself after a pause
@@ -37,6 +39,7 @@ type judge struct {
 
 // suspect is what is known of one peer.
 type suspect struct {
+	id      ID
 	state   State
 	since   time.Time
 	serf    hint
@@ -178,7 +181,7 @@ func (j *judge) pass(now time.Time) {
 		return
 	}
 	j.slow = j.awake + slowSpan
-	for _, p := range j.peers {
+	for _, p := range j.row {
 		if p.state != Failed {
 			p.silent, p.checks, p.next = false, 0, j.awake
 		}
@@ -188,8 +191,10 @@ func (j *judge) pass(now time.Time) {
 func (j *judge) peer(id ID, now time.Time) *suspect {
 	p := j.peers[id]
 	if p == nil {
-		p = &suspect{state: Suspect, since: now, next: j.awake}
+		p = &suspect{id: id, state: Suspect, since: now, next: j.awake}
 		j.peers[id] = p
+		at, _ := slices.BinarySearchFunc(j.row, id, func(p *suspect, id ID) int { return cmp.Compare(p.id, id) })
+		j.row = slices.Insert(j.row, at, p)
 	}
 	return p
 }
@@ -220,7 +225,7 @@ func (p *suspect) hinted(h hint, awake time.Duration) {
 // due are the peers whose check is due; it counts them as sent.
 func (j *judge) due() []ID {
 	var out []ID
-	for id, p := range j.peers {
+	for _, p := range j.row {
 		if (p.state == Left || p.state == Failed) && p.serf != hintAlive {
 			continue // the redialer looks after those
 		}
@@ -239,9 +244,8 @@ func (j *judge) due() []ID {
 		if p.checks == 1 {
 			p.next = j.awake + doubtAfter
 		}
-		out = append(out, id)
+		out = append(out, p.id)
 	}
-	slices.Sort(out)
 	return out
 }
 
@@ -265,23 +269,17 @@ func (j *judge) review(now time.Time) []change {
 	var out []change
 	patience := time.Duration(float64(failAfter) * j.scale()) // as of before: the same for all, and found once
 	slow := j.slowNow()
-	for id, p := range j.peers {
+	for _, p := range j.row {
 		to := j.verdict(p, patience, slow)
 		if to == p.state {
 			continue
 		}
-		out = append(out, change{peer: id, from: p.state, to: to})
+		out = append(out, change{peer: p.id, from: p.state, to: to})
 		if p.state == Alive && to != Left {
 			p.lost = now
 		}
 		p.state, p.since = to, now
 	}
-	slices.SortFunc(out, func(a, b change) int {
-		if a.peer < b.peer {
-			return -1
-		}
-		return 1
-	})
 	return out
 }
 
@@ -324,7 +322,7 @@ func (j *judge) slowNow() bool {
 		return true
 	}
 	live := 0
-	for _, p := range j.peers {
+	for _, p := range j.row {
 		if p.state == Alive {
 			live++
 		}
@@ -335,7 +333,7 @@ func (j *judge) slowNow() bool {
 // weigh notices when more than half of the peers that were there lately are out of sight.
 func (j *judge) weigh(now time.Time) {
 	missing, there := 0, 0
-	for _, p := range j.peers {
+	for _, p := range j.row {
 		switch {
 		case p.state == Alive:
 			there++

@@ -333,16 +333,23 @@ func (s *island) redial() {
 		if s.still() {
 			continue
 		}
+		members := s.serf.Memberlist().Members()
+		if len(members) == len(s.o.all) {
+			continue
+		}
 		there := map[ID]bool{}
-		for _, m := range s.serf.Memberlist().Members() {
+		for _, m := range members {
 			there[ID(m.Name)] = true
 		}
 		for _, x := range s.o.all {
+			if x == s || there[x.id] || time.Now().Before(next[x.id]) {
+				continue
+			}
 			s.mu.Lock()
 			_, known := s.states[x.id]
 			lost := time.Since(s.since[x.id])
 			s.mu.Unlock()
-			if x == s || !known || there[x.id] || time.Now().Before(next[x.id]) {
+			if !known {
 				continue
 			}
 			next[x.id] = time.Now().Add(redialWait(lost, .5))
@@ -384,14 +391,31 @@ func (o *ocean) believed(of func(*island) bool) (count map[State]int) {
 	return count
 }
 
+// agreed tells whether every server that runs sees all others so. It stops at the first that does not.
+func (o *ocean) agreed(want State, of func(*island) bool) bool {
+	for _, s := range o.all {
+		if s.still() {
+			continue
+		}
+		s.mu.Lock()
+		for _, x := range o.all {
+			if st, is := s.states[x.id]; x != s && of(x) && (!is || st != want) {
+				s.mu.Unlock()
+				return false
+			}
+		}
+		s.mu.Unlock()
+	}
+	return true
+}
+
 // until lets time go by until all that run see all others alike.
 func (o *ocean) until(within time.Duration, want State, of func(*island) bool) (time.Duration, error) {
 	began := time.Now()
 	for time.Since(began) < within {
 		time.Sleep(100 * time.Millisecond)
 		synctest.Wait()
-		got := o.believed(of)
-		if len(got) == 1 && got[want] > 0 {
+		if o.agreed(want, of) {
 			return time.Since(began), nil
 		}
 	}

@@ -4,17 +4,31 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
 	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
 
+// oneMesh is a mesh of one server. Somebody may take the port between the look for one and its use: then it is another one.
 func oneMesh(t *testing.T) *gossip.Mesh {
+	t.Helper()
+	for range 20 {
+		if m := tryMesh(t); m != nil {
+			return m
+		}
+	}
+	t.Fatal("no port stays free")
+	return nil
+}
+
+func tryMesh(t *testing.T) *gossip.Mesh {
 	t.Helper()
 	probe, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -33,13 +47,21 @@ func oneMesh(t *testing.T) *gossip.Mesh {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- m.Run(ctx) }()
+	select {
+	case <-m.Ready():
+	case err := <-ended:
+		cancel()
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+		return nil
+	}
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	<-m.Ready()
 	return m
 }
 
