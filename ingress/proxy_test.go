@@ -660,11 +660,11 @@ func TestSlowEndpointIsNotTheClientsFault(t *testing.T) {
 	e := backend(t, func(w http.ResponseWriter, r *http.Request) {
 		buf := make([]byte, 1<<20)
 		_, _ = io.ReadFull(r.Body, buf)
-		<-time.After(900 * time.Millisecond) // the client's data waits meanwhile
+		<-time.After(3 * time.Second) // the client's data waits meanwhile
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n+int64(len(buf)))
 	})
-	_, _, secure := start(t, Config{ClientTimeout: 600 * time.Millisecond}, table(t, nil, e))
+	_, _, secure := start(t, Config{ClientTimeout: 2 * time.Second}, table(t, nil, e))
 	c := client(t, &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}})
 	resp, err := c.Post("https://"+secure, "text/plain", bytes.NewReader(make([]byte, 16<<20)))
 	if err != nil {
