@@ -7,7 +7,8 @@ import (
 
 // redate mends what a clock that was far ahead did to this node. Its own stamps would stay ahead for as long, and its peers
 // would hold all of them back: its writes would be of no use to anybody for a year. Nobody can have merged such records,
-// so this node writes its own ones anew under the right time, and lets go of those of others, who do the same. An hour
+// so this node writes its own ones anew under the right time, and lets go of those of others, who do the same. Only what answers
+// for a person's edit of this node it writes anew as well: without it, its next edit would answer for that one by its dot alone. An hour
 // ahead is not worth it, for then it may as well be that the clock fell back: such stamps are waited for, and such records
 // kept, for their authors will not write them again.
 func (c *core) redate(now time.Time) {
@@ -38,7 +39,7 @@ func (c *core) redate(now time.Time) {
 			wasDead[l] = l.dead()
 		}
 		c.take(l, r)
-		if r.Dot.Actor != c.self {
+		if r.Dot.Actor != c.self && r.after().of(c.self).human == 0 {
 			c.postpone(now, r)
 			continue
 		}
@@ -107,6 +108,6 @@ func (c *core) rewritten(now time.Time, r *Record) *Record {
 func (c *core) outdated(r *Record) bool {
 	l := c.life(r.Key, r.UID)
 	return l != nil && r.Part == Intent && slices.ContainsFunc(l.versions, func(v *Record) bool {
-		return v.context.of(r.Dot.Actor).seen >= r.Dot.N && !r.after().humanBeyond(v.after())
+		return v.after().of(r.Dot.Actor).seen >= r.Dot.N && !r.after().humanBeyond(v.after())
 	})
 }
