@@ -94,3 +94,62 @@ func (a *authors) tell(frame []byte, from, bad string) {
 		})
 	}
 }
+
+// credit lets the liar write an object of its own on top of writes that it says are of that node, which never made them, and
+// lets a machine on the node write on top of it.
+func (a *authors) credit(n *node) {
+	w := a.w
+	a.n++
+	k := store.Key{Kind: "lies/lies", Namespace: "ns", Name: fmt.Sprint("credit", a.n)}
+	forged := a.record("liar", w.clock(), 0)
+	forged.Key, forged.Root, forged.Dot = k, k, store.Dot{Actor: n.name, N: 1 << 55}
+	f, err := store.Seal(forged, nil, func([]byte) ([]byte, error) { return nil, nil })
+	if err != nil {
+		return
+	}
+	f = a.onTop(k, f)
+	a.tell(f, "liar", "")
+	for range 3 {
+		w.after(w.between(0, 3*time.Second), func() {
+			if !n.up {
+				return
+			}
+			id := w.id()
+			if in, err := n.r.Admit(id, store.Write{Key: k, Base: n.object(k), Body: fmt.Appendf(nil, "on top %d", id)}); err == nil {
+				n.ask(id, in, func(*store.Reply) {})
+			}
+		})
+	}
+}
+
+// onTop is what the liar's own replica, which believes anything, makes of a frame.
+func (a *authors) onTop(k store.Key, frame []byte) (told []byte) {
+	w := a.w
+	cfg := store.Config{
+		Dir: "-", Self: "liar", Publish: func([]byte) {},
+		Sign:   func(msg []byte) ([]byte, error) { return sign("liar", msg), nil },
+		Verify: func(string, []byte, []byte) error { return nil },
+	}
+	r, _, err := store.NewReplica(cfg, nil, w.clock(), w.plan.limits)
+	if err != nil {
+		w.fail("the liar cannot start: %v", err)
+	}
+	step := func(in store.Input) {
+		r.Step(w.clock(), in)
+		r.Begin()
+		acts, _, _ := r.Committed(nil)
+		for _, act := range acts {
+			if act.Publish != nil {
+				told = act.Publish
+			}
+		}
+	}
+	if in, ok, _, err := r.Arrived("", frame); err == nil && ok {
+		step(in)
+	}
+	base, _ := r.Get(k)
+	if in, err := r.Admit(1, store.Write{Key: k, Base: base, Body: []byte("a lie")}); err == nil {
+		step(in)
+	}
+	return told
+}

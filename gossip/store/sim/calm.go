@@ -32,9 +32,7 @@ func (w *world) calm() {
 		})
 		w.until(w.now+w.between(0, 3*w.plan.latency), nil)
 	}
-	if !w.until(w.now+60*time.Second, w.same) {
-		w.differ()
-	}
+	w.agree(w.nodes)
 	value := 0
 	if cur := w.nodes[0].object(k); cur != nil {
 		value = w.count(cur)

@@ -20,7 +20,11 @@ func (w *world) client() {
 		w.claim(n)
 		return
 	}
-	k := w.key()
+	w.edit(n, w.key())
+}
+
+// edit reads one object on a node and writes on top of it.
+func (w *world) edit(n *node, k store.Key) {
 	cur := n.object(k)
 	wr := store.Write{Key: k, Base: cur, Human: w.chance(2)}
 	spec := len(w.oracle.ops)
@@ -107,5 +111,6 @@ func (w *world) write(n *node, wr store.Write, spec int) {
 		w.tell("%s refuses w%d: %v", n.name, x.id, err)
 		return
 	}
+	n.asking[id] = x
 	n.ask(id, in, func(r *store.Reply) { w.oracle.replied(w, x, r) })
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 )
 
@@ -67,7 +68,7 @@ func (w *world) strike() {
 	case p < 83:
 		if n.up {
 			w.note("backup")
-			n.disk.backup, n.disk.backed = n.disk.copy(), w.now
+			n.backUp()
 		}
 	case p < 86:
 		if n.disk.backup != nil && w.others(n) {
@@ -86,7 +87,7 @@ func (w *world) strike() {
 	case p < 93:
 		w.note("clock a year ahead")
 		w.plan.jumped, w.plan.leapt = true, true
-		n.set(365 * 24 * time.Hour)
+		n.set(year)
 		w.after(w.between(time.Second, 20*time.Second), func() { n.set(0) })
 	default:
 		w.note("clock set")
@@ -118,10 +119,13 @@ func (w *world) split() {
 	}
 }
 
-func (w *world) alone(n *node) {
-	for _, o := range w.nodes {
-		if o != n {
-			w.links.shut[n.i][o.i], w.links.shut[o.i][n.i] = true, true
+// alone cuts some nodes off from all others, not from one another.
+func (w *world) alone(some ...*node) {
+	for _, n := range some {
+		for _, o := range w.nodes {
+			if !slices.Contains(some, o) {
+				w.links.shut[n.i][o.i], w.links.shut[o.i][n.i] = true, true
+			}
 		}
 	}
 }

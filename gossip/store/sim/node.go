@@ -23,6 +23,7 @@ type node struct {
 	lives     int  // boots; what was started in an earlier one is void
 	beats     int  // of its ticks and repairs, likewise
 	clock     clock
+	lead      time.Duration // how far its clock was ahead at most, since it booted
 	disk      disk
 	r         *store.Replica
 	fresh     bool // it joined and met nobody yet: it serves no clients
@@ -36,6 +37,8 @@ type node struct {
 	seen      map[[32]byte]bool        // messages of gossip
 	ever      map[[32]byte]bool        // records that were on its disk
 	heads     map[string]*store.Object // by UID, as last shown
+	shows     map[store.Key]int        // how often it showed a change
+	asking    map[uint64]*op           // writes under way, by their input's ID
 	dead      map[string]bool          // UIDs that this disk knows as ended
 	view      []*node                  // whom it takes for alive, for homes
 	viewed    time.Duration
@@ -55,8 +58,11 @@ func (n *node) time() time.Time {
 
 // set makes the clock right but for an offset.
 func (n *node) set(offset time.Duration) {
+	n.lead = max(n.lead, n.ahead(), offset)
 	n.clock.offset, n.clock.since = offset, n.w.now
 }
+
+func (n *node) ahead() time.Duration { return n.time().Sub(n.w.clock()) }
 
 func sign(actor string, msg []byte) []byte {
 	h := fnv.New64a()
@@ -150,6 +156,7 @@ func (n *node) fit() error {
 func (n *node) boot() {
 	w := n.w
 	n.lives++
+	n.lead = n.ahead()
 	r, marks, err := store.NewReplica(n.config(), n.disk.image(), n.time(), w.plan.limits)
 	if err != nil {
 		w.tell("%s finds its disk corrupt: %v", n.name, err)
@@ -167,6 +174,7 @@ func (n *node) boot() {
 	n.disk.write(marks)
 	n.disk.busy, n.disk.under = false, nil
 	n.r, n.up, n.pending, n.inbox, n.talks, n.served = r, true, map[uint64]func(*store.Reply){}, nil, 0, 0
+	n.shows, n.asking = map[store.Key]int{}, map[uint64]*op{}
 	n.seen, n.dead, n.heads, n.view = map[[32]byte]bool{}, map[string]bool{}, map[string]*store.Object{}, nil
 	n.watch, n.rev = n.watch[:0], r.Rev()
 	for _, kind := range []string{pods, things, claims} {

@@ -26,6 +26,8 @@ type oracle struct {
 	found      []*op              // what came into somebody's lost-and-found
 	forgotten  map[store.Key]bool // objects of which a node forgot a write of its own: its later ones cover it (DESIGN.md)
 	ackedCount int
+	buried     map[store.UID]bool // somebody deleted them
+	over       map[store.UID]bool // of these, what everybody knew to be over
 }
 
 type op struct {
@@ -46,6 +48,12 @@ type op struct {
 	graves   map[store.Dot]basis // the delete records that it made
 	exempt   bool                // whoever held it lost its disk, or was evicted
 	holders  map[string]time.Duration
+	made     map[store.UID]bool // the lives that its puts are of
+	own      bool               // a put that its node's disk was the first to have
+	dot      store.Dot          // of the person's edit that it made
+	twice    bool               // it was made again while all was written anew: that is another edit (DESIGN.md)
+	shows    int                // how often its node had shown the object, when it was asked for
+	why      []*store.Record    // what a home had instead
 }
 
 // basis is the person's edit that a record builds on, as a sibling shows it.
@@ -55,12 +63,12 @@ type basis struct {
 }
 
 func newOracle() *oracle {
-	return &oracle{bodies: map[string]*op{}, deletes: map[string][]*op{}, dots: map[store.Dot][32]byte{}, graves: map[store.Dot]*op{}, bad: map[[32]byte]string{}, forgotten: map[store.Key]bool{}}
+	return &oracle{bodies: map[string]*op{}, deletes: map[string][]*op{}, dots: map[store.Dot][32]byte{}, graves: map[store.Dot]*op{}, bad: map[[32]byte]string{}, forgotten: map[store.Key]bool{}, buried: map[store.UID]bool{}, over: map[store.UID]bool{}}
 }
 
 // asked notes a write before it is made.
 func (o *oracle) asked(n *node, w store.Write, spec int) *op {
-	x := &op{id: len(o.ops), n: n, author: n.name, life: n.lives, w: w, spec: spec, answers: map[int]bool{}, holders: map[string]time.Duration{}, exempt: !n.member}
+	x := &op{id: len(o.ops), n: n, author: n.name, life: n.lives, w: w, spec: spec, answers: map[int]bool{}, holders: map[string]time.Duration{}, made: map[store.UID]bool{}, shows: n.shows[w.Key], exempt: !n.member}
 	if w.Base != nil {
 		x.uid = w.Base.UID
 		o.add(x.answers, o.bodies[string(w.Base.Bodies[store.Intent])])
@@ -134,9 +142,21 @@ func (o *oracle) wrote(w *world, n *node, cs []store.Change) {
 			w.fail("dot %v was used twice", r.Dot)
 		}
 		o.dots[r.Dot] = r.Hash()
+		if r.Dot.Actor != n.name && r.Stamp.Time().After(w.clock().Add(max(n.lead, n.ahead())+time.Minute)) {
+			w.fail("%s takes %v in, which is dated %s ahead", n.name, r.Dot, r.Stamp.Time().Sub(w.clock()))
+		}
+		if r.Op == store.Delete {
+			o.buried[r.UID] = true
+		}
 		if x := o.source(author, r); x != nil {
 			x.stamp = max(x.stamp, r.Stamp)
+			x.own = x.own || !ok && !x.sure && r.Op == store.Put && r.Dot.Actor == n.name
+			if r.Human {
+				x.twice = x.twice || x.dot.N != 0 && x.dot != r.Dot
+				x.dot = r.Dot
+			}
 			o.surely(x)
+			o.born(w, x, r)
 			if r.Dot.Actor == n.name {
 				x.holders[n.name] = w.now
 			}
@@ -264,37 +284,6 @@ func (o *oracle) lost(n *node, since time.Duration) {
 	}
 }
 
-// replied notes what a client was told.
-func (o *oracle) replied(w *world, x *op, r *store.Reply) {
-	x.closed = true
-	if r.Err != nil || r.Object == nil {
-		x.doubtful = errors.Is(r.Err, store.ErrReadOnly) || errors.Is(r.Err, store.ErrConflict)
-		w.tell("%s is told: w%d %v", x.n.name, x.id, r.Err)
-		return
-	}
-	x.acked = true
-	o.ackedCount++
-	w.tell("%s is told: w%d done: %s", x.n.name, x.id, describe(r.Object))
-	if classOf(x.w.Key) == store.Durable && x.w.Part == store.Intent && !x.sure && !o.ended(x) {
-		w.fail("w%d was acknowledged by %s and is on no disk:\n%s", x.id, x.n.name, strings.Join(x.n.r.Dump(), "\n"))
-	}
-	if x.w.Base == nil {
-		x.uid = r.Object.UID
-	}
-	o.sticks(w, x, r.Object)
-}
-
-// sticks: what a write said once and for all is in what it is answered with.
-func (o *oracle) sticks(w *world, x *op, now *store.Object) {
-	if x.w.Op == store.Delete || x.w.Part != store.Intent || now.UID != x.uid || w.plan.leapt || o.forgotten[x.w.Key] {
-		return
-	}
-	lost := slices.ContainsFunc(x.w.Head.Removed, func(f string) bool { return !slices.Contains(now.Head.Removed, f) })
-	if lost || x.w.Head.DeletionTime != 0 && (now.Head.DeletionTime == 0 || now.Head.DeletionTime > x.w.Head.DeletionTime) {
-		w.fail("w%d was acknowledged by %s, and its head is lost: %+v, then %+v", x.id, x.n.name, x.w.Head, now.Head)
-	}
-}
-
 // ended: of deletes of one object by one node it is not known which one made the record.
 func (o *oracle) ended(x *op) bool {
 	return x.w.Op == store.Delete && slices.ContainsFunc(o.deletes[x.uid], func(d *op) bool { return d.author == x.author && d.sure })
@@ -309,6 +298,7 @@ func (o *oracle) shown(w *world, n *node, old, now *store.Object) {
 	if k == nil {
 		k = old
 	}
+	n.shows[k.Key]++
 	w.tell("%s shows %s: %s", n.name, k.Key, describe(now))
 	if old != nil && now == nil {
 		n.dead[old.UID] = true
@@ -370,6 +360,16 @@ func (o *oracle) answered(x *store.Object) map[int]bool {
 	return out
 }
 
+// repeats reports that something shown was made twice.
+func (o *oracle) repeats(x *store.Object) bool {
+	for id := range o.answered(x) {
+		if o.ops[id].twice {
+			return true
+		}
+	}
+	return false
+}
+
 // published: nothing leaves a node that is not on its disk.
 func (o *oracle) published(w *world, n *node, frame []byte) {
 	for _, r := range store.Unframe(frame) {
@@ -416,7 +416,7 @@ func (o *oracle) settled(w *world) {
 			continue
 		}
 		if x.w.Op == store.Delete && x.w.Kind != claims { // who releases a newer claim leaves the older one
-			if a := alive[x.uid]; a != nil && within(o.answered(a), x.answers) {
+			if a := alive[x.uid]; a != nil && within(o.answered(a), x.answers) && !o.repeats(a) {
 				w.fail("w%d deleted %s, and it is there: %s", x.id, x.w.Key, describe(a))
 			}
 			continue
@@ -451,7 +451,14 @@ func (o *oracle) kept(x *op, shown []*store.Object, alive map[string]*store.Obje
 // setAside: an edit of an object that everybody else had purged, on a node out of an old backup, goes to lost-and-found, and so
 // does what was written on top of it.
 func (o *oracle) setAside(x *op) bool {
-	return slices.ContainsFunc(o.found, func(f *op) bool { return f.answers[x.id] })
+	return slices.ContainsFunc(o.found, func(f *op) bool {
+		for u := range f.made {
+			if o.buried[u] && f.answers[x.id] {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // equal checks that two nodes show the same.

@@ -5,30 +5,35 @@ import (
 	"time"
 )
 
-// play is the whole history: chaos, sometimes an absence and more chaos, then quiet, and what must be true then.
-func (w *world) play() {
-	for _, n := range w.nodes {
-		n.ever = map[[32]byte]bool{}
-		n.boot()
-	}
-	w.until(w.now+2*time.Second, nil)
+// story is the whole history: chaos, sometimes an absence and more chaos, then quiet, and what must be true then.
+func (w *world) story() {
+	w.begin()
 	for round := range w.plan.rounds {
 		if round > 0 {
 			w.absence()
 		}
-		w.rage()
+		w.rage(w.client, w.strike)
 	}
 	w.quiet()
 	w.judgement()
 	w.calm()
 }
 
-func (w *world) rage() {
+func (w *world) begin() {
+	for _, n := range w.nodes {
+		n.ever = map[[32]byte]bool{}
+		n.boot()
+	}
+	w.until(w.now+2*time.Second, nil)
+}
+
+// rage lets clients and faults loose for a while.
+func (w *world) rage(client, strike func()) {
 	w.chaos = true
 	end := w.now + w.plan.chaos
 	on := func() bool { return w.chaos && w.now < end }
-	w.every(func() time.Duration { return w.between(w.plan.write/4, w.plan.write*2) }, on, w.client)
-	w.every(func() time.Duration { return w.between(w.plan.fault/4, w.plan.fault*2) }, on, w.strike)
+	w.every(func() time.Duration { return w.between(w.plan.write/4, w.plan.write*2) }, on, client)
+	w.every(func() time.Duration { return w.between(w.plan.fault/4, w.plan.fault*2) }, on, strike)
 	if w.plan.liar {
 		w.every(func() time.Duration { return w.between(time.Second, 5*time.Second) }, on, w.authors.speak)
 	}
@@ -115,22 +120,33 @@ func (w *world) quiet() {
 	w.mend()
 	w.tell("quiet")
 	if w.plan.jumped {
-		tick, repair := w.plan.tick, w.plan.repair
-		w.pace(2*time.Minute, 2*time.Minute)
-		w.until(w.now+66*time.Minute, nil)
-		w.pace(tick, repair)
+		w.pass(66*time.Minute, 2*time.Minute)
 	}
 	began := w.now
-	if !w.until(w.now+60*time.Second, w.same) {
-		w.differ()
-	}
+	w.agree(w.nodes)
 	w.plan.converged = w.now - began
+	w.oracle.rest(w)
+}
+
+// agree waits until nodes hold the same, which takes a minute at most.
+func (w *world) agree(nodes []*node) {
+	if !w.until(w.now+60*time.Second, func() bool { return same(nodes) }) {
+		w.differ(nodes)
+	}
+}
+
+// pass lets time go by; ticks are rare then.
+func (w *world) pass(span, pace time.Duration) {
+	tick, repair := w.plan.tick, w.plan.repair
+	w.pace(pace, pace)
+	w.until(w.now+span, nil)
+	w.pace(tick, repair)
 }
 
 // same: all are up, all roots equal, nothing is under way.
-func (w *world) same() bool {
-	root, n := w.nodes[0].r.Root()
-	for _, o := range w.nodes {
+func same(nodes []*node) bool {
+	root, n := nodes[0].r.Root()
+	for _, o := range nodes {
 		if !o.up {
 			return false
 		}
@@ -142,9 +158,9 @@ func (w *world) same() bool {
 	return true
 }
 
-func (w *world) differ() {
-	a := w.nodes[0]
-	for _, b := range w.nodes[1:] {
+func (w *world) differ(nodes []*node) {
+	a := nodes[0]
+	for _, b := range nodes[1:] {
 		x, y := a.r.Dump(), b.r.Dump()
 		if only := difference(x, y) + difference(y, x); only != "" {
 			w.tell("%s %s\n%s %s", a.name, a.r.Memory(a.time()), b.name, b.r.Memory(b.time()))
@@ -152,7 +168,7 @@ func (w *world) differ() {
 		}
 	}
 	out := ""
-	for _, n := range w.nodes {
+	for _, n := range nodes {
 		out += fmt.Sprintf("%s %+v %v\n", n.name, n.r.Sizes(), n.disk.busy)
 	}
 	w.fail("60 s after the last fault something is still under way:\n%s", out)

@@ -131,6 +131,9 @@ func (n *node) propose(q *store.Question) {
 			return
 		}
 		answered = true
+		if x := n.asking[q.Write]; x != nil && err == nil {
+			x.why = store.Unframe(reply[1:])
+		}
 		n.step(n.r.Answered(q.Write, reply, err))
 	}
 	w.after(2*time.Second, func() { answer(nil, errReach) })

@@ -26,6 +26,7 @@ type world struct {
 	links   links
 	oracle  *oracle
 	authors authors
+	play    func(*world)
 	chaos   bool // faults and clients are at work
 	steps   int
 
@@ -55,17 +56,27 @@ type Report struct {
 	Faults       map[string]int
 }
 
-// Run plays the history of a seed and returns its fault, or nil. A panic of a replica is a fault, too.
-func Run(seed uint64, trace io.Writer) (rep Report, fault *Fault) {
-	w := newWorld(seed, trace)
+// Run plays the two histories of a seed, one of chance and a scene, and returns the first fault, or nil. A panic of a replica
+// is a fault, too.
+func Run(seed uint64, trace io.Writer) (Report, *Fault) {
+	rep, fault := newWorld(seed, trace).run()
+	if fault == nil {
+		var more Report
+		more, fault = newScene(seed, trace).run()
+		rep.add(more)
+	}
+	return rep, fault
+}
+
+func (w *world) run() (rep Report, fault *Fault) {
 	defer func() {
 		if p := recover(); p != nil && p != stop {
-			w.fault = &Fault{seed, w.now, fmt.Sprintf("panic: %v", p)}
+			w.fault = &Fault{w.seed, w.now, fmt.Sprintf("panic: %v", p)}
 			w.tell("PANIC %v", p)
 		}
 		rep, fault = w.report(), w.fault
 	}()
-	w.play()
+	w.play(w)
 	return
 }
 
@@ -180,11 +191,16 @@ func (w *world) other(n *node) *node {
 }
 
 func newWorld(seed uint64, trace io.Writer) *world {
+	return create(seed, 0x6f727068657573, (*world).draw, (*world).story, trace)
+}
+
+// create makes a world. Its stream tells its randomness from that of other worlds of the seed.
+func create(seed, stream uint64, draw func(*world) plan, play func(*world), trace io.Writer) *world {
 	w := &world{
-		seed: seed, rnd: rand.New(rand.NewPCG(seed, 0x6f727068657573)), start: time.UnixMilli(1_800_000_000_000),
-		byName: map[string]*node{}, trace: trace, oracle: newOracle(), chaos: true,
+		seed: seed, rnd: rand.New(rand.NewPCG(seed, stream)), start: time.UnixMilli(1_800_000_000_000),
+		byName: map[string]*node{}, trace: trace, oracle: newOracle(), play: play, chaos: true,
 	}
-	w.plan = w.draw()
+	w.plan = draw(w)
 	w.links = newLinks(w.plan.nodes + 1)
 	for i := range w.plan.nodes {
 		n := &node{w: w, name: fmt.Sprintf("n%02d", i), i: i, member: true}
@@ -202,6 +218,14 @@ func (w *world) report() Report {
 	return Report{
 		Seed: w.seed, Nodes: len(w.nodes), Steps: w.steps, Acked: w.oracle.ackedCount, Virtual: w.now, Converged: w.plan.converged,
 		Faults: w.plan.happened,
+	}
+}
+
+// add takes a further history of the seed in.
+func (r *Report) add(o Report) {
+	r.Steps, r.Acked, r.Virtual, r.Converged = r.Steps+o.Steps, r.Acked+o.Acked, r.Virtual+o.Virtual, max(r.Converged, o.Converged)
+	for what, n := range o.Faults {
+		r.Faults[what] += n
 	}
 }
 

@@ -81,5 +81,7 @@ var mutants = []mutant{
 	{"a creation relies on puts", "authoring.go", "func(v *Record) bool { return v.Op == Put })...)\n", "func(v *Record) bool { return v.Op > Delete })...)\n"},
 	{"a home judges tombstones on which a creation relies", "intake.go", "		case i > 0 && creation:\n", "		case i > 1 && creation:\n"},
 	{"what ends by letting go keeps its status", "redating.go", "			c.turned(now, l, wasDead[l])\n", ""},
+	{"edits under another's record are let go", "redating.go", "		if r.Dot.Actor != c.self && r.after().of(c.self).human == 0 {\n", "		if r.Dot.Actor != c.self {\n"},
+	{"an author's later record has not seen the earlier one", "redating.go", "		return v.after().of(r.Dot.Actor).seen >= r.Dot.N &&", "		return v.context.of(r.Dot.Actor).seen >= r.Dot.N &&"},
 	{"events hold horizons back", "sweeping.go", "		case c.cfg.Class(r.Key) == Durable && c.life(", "		case c.life("},
 }
