@@ -26,7 +26,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/orpheus-mesh/orpheus/gossip"
-	"github.com/orpheus-mesh/orpheus/gossip/store"
 	"github.com/orpheus-mesh/orpheus/node/api/internal/memory"
 	"github.com/orpheus-mesh/orpheus/node/api/replica"
 )
@@ -180,18 +179,8 @@ func (w *world) admin(t *testing.T) *kubernetes.Clientset {
 // onDisk is the replicated store of a mesh of one, as a node has it.
 func onDisk(t *testing.T) replica.Store {
 	t.Helper()
-	s, err := store.Open(store.Config{Dir: t.TempDir(), Self: "node-a", Class: Class})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-	return replica.Over(s)
+	s, _ := living(t, t.TempDir())
+	return s
 }
 
 // must is for what is not the subject of a test.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,13 +25,11 @@ func living(t *testing.T, dir string) (s replica.Store, end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- st.Run(ctx) }()
-	end = func() {
+	end = sync.OnceFunc(func() {
 		cancel()
-		for range done {
-			break
-		}
-	}
-	t.Cleanup(cancel)
+		<-done
+	})
+	t.Cleanup(end)
 	return replica.Over(st), end
 }
 
