@@ -28,6 +28,7 @@ type fakeEngine struct {
 	scripts    map[string]script
 	images     map[string]bool
 	asked      map[string]int    // pulls by reference
+	mute       bool              // see setMute
 	locked     map[string]string // what Ensure wants to be shown for a reference
 	listeners  map[int]listener
 }
@@ -81,6 +82,13 @@ func (f *fakeEngine) setDown(down bool) {
 	}
 }
 
+// setMute lets the engine answer, but not tell what it runs.
+func (f *fakeEngine) setMute(mute bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mute = mute
+}
+
 func (f *fakeEngine) Info(context.Context) (docker.Info, error) {
 	unlock, err := f.lock()
 	if err != nil {
@@ -101,6 +109,9 @@ func (f *fakeEngine) List(_ context.Context, _ map[string]docker.Container, labe
 		return nil, err
 	}
 	defer unlock()
+	if f.mute {
+		return nil, errDown
+	}
 	var out []docker.Container
 	for _, c := range f.containers {
 		matches := true

@@ -34,6 +34,7 @@ func (a *Agent) runNode(ctx context.Context) error {
 	r := reporter{a: a}
 	tick := time.NewTicker(nodeCheck)
 	defer tick.Stop()
+	ready := a.ready
 	for {
 		if err := r.report(ctx); err != nil && ctx.Err() == nil {
 			a.cfg.Log.Warn("state of this node not written", "error", err)
@@ -41,6 +42,8 @@ func (a *Agent) runNode(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-ready:
+			ready = nil
 		case <-tick.C:
 		}
 	}
@@ -64,6 +67,9 @@ func (r *reporter) report(ctx context.Context) error {
 	node, err := r.register(ctx)
 	if err != nil {
 		return err
+	}
+	if r.at.IsZero() && !r.a.synced.Load() && r.a.host.trouble() == "" {
+		return nil // homes would count on this host, which declines whatever they send it before it knows what runs on it
 	}
 	before := r.written
 	if r.at.IsZero() {

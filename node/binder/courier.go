@@ -73,6 +73,9 @@ func (b *Binder) deliver(ctx context.Context, client kubernetes.Interface, v *vo
 		case !ok:
 			said = append(said, fmt.Sprintf("%s declined: %s", host, reason))
 		default:
+			if len(said) > 0 {
+				b.config.Log.Info("a pod goes to another host than was meant for it", "pod", key(j.pod), "host", host, "said", said)
+			}
 			return b.bind(ctx, client, v, j.pod, host)
 		}
 	}
