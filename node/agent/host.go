@@ -129,10 +129,10 @@ func tasks() (now, most int64) {
 // pressure is what runs short on the machine: text for the condition, "" for no pressure.
 type pressure struct{ memory, disk, tasks string }
 
-// Thresholds, as the kubelet's defaults.
+// Thresholds: the kubelet's defaults, but of the disk k3s's, for a tenth of a large disk is a lot to leave unused.
 const (
 	memoryLeast       = 100 << 20 // bytes available
-	diskLeastPercent  = 10
+	diskLeastPercent  = 5
 	inodeLeastPercent = 5
 	tasksMostPercent  = 90
 )

@@ -57,6 +57,9 @@ func (b *Bed) Up(ctx context.Context) error {
 	if err := preflight(); err != nil {
 		return err
 	}
+	if err := b.room(); err != nil {
+		return err
+	}
 	unlock, err := b.lock(ctx)
 	if err != nil {
 		return err
@@ -230,6 +233,26 @@ func (b *Bed) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, fmt.Errorf("lab in %s: %w", b.dir, err)
 	}
 	return func() { f.Close() }, nil
+}
+
+// roomPercent is how much of the disk has to be free: hosts under a twentieth call themselves short of it, and take no pods.
+const roomPercent = 6
+
+// room tells when the disk, which all hosts share, is too full for what they are to do.
+func (b *Bed) room() error {
+	dir, st := b.cfg.Dir, unix.Statfs_t{}
+	err := unix.Statfs(dir, &st)
+	for ; errors.Is(err, unix.ENOENT) && dir != filepath.Dir(dir); err = unix.Statfs(dir, &st) {
+		dir = filepath.Dir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("look for free space in %s: %w", dir, err)
+	}
+	if st.Bavail*100 < st.Blocks*roomPercent {
+		return fmt.Errorf("only %d MiB of %d are free on the disk of %s, less than %d %%: hosts of the lab would take no pods. Free some",
+			st.Bavail*uint64(st.Bsize)>>20, st.Blocks*uint64(st.Bsize)>>20, b.cfg.Dir, roomPercent)
+	}
+	return nil
 }
 
 // preflight tells what is missing on this machine, all at once, and how to get it.

@@ -3,8 +3,9 @@ package stories
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,19 +99,48 @@ func TestStory(t *testing.T) {
 	act("README's ways to play", func(t *testing.T) { play(ctx, t, b) })
 }
 
-// keepLogs shows the end of every daemon's log.
+// keepLogs shows what the mesh looked like from its first host that answers, and what the daemons told a person: little enough to be
+// read whole.
 func keepLogs(t *testing.T, b *bed.Bed) {
 	hosts, err := b.Hosts()
 	if err != nil {
 		t.Log(err)
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for _, h := range hosts {
+		m := &mesh.Mesh{Bed: b, Binary: orpheus(t)}
+		pods, err := m.Kubectl(ctx, h.Name, "get", "pods,deployments", "-A", "-o", "wide")
+		if err != nil {
+			continue
+		}
+		events, _ := m.Kubectl(ctx, h.Name, "get", "events", "-A", "--sort-by=.lastTimestamp")
+		status, _ := m.Orpheus(ctx, h.Name, nil, "status")
+		t.Logf("%s sees:\n%s\n%s\n%s", h.Name, pods, last(events, 12), status)
+		break
+	}
 	for _, h := range hosts {
 		path, err := b.Path(h.Name, "log", "orpheus.log")
 		if err != nil {
 			continue
 		}
-		out, _ := exec.Command("tail", "-n", "40", path).CombinedOutput()
-		t.Logf("%s:\n%s", path, out)
+		out, err := os.ReadFile(path)
+		if err != nil {
+			t.Log(err)
+			continue
+		}
+		told := slices.DeleteFunc(strings.Split(string(out), "\n"), func(line string) bool { return strings.Contains(line, " level=DEBUG") })
+		t.Logf("%s, without details:\n%s", path, last(strings.Join(told, "\n"), 8))
 	}
+}
+
+// last are the last lines of a text, none longer than a screen is wide.
+func last(text string, most int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	lines = lines[max(0, len(lines)-most):]
+	for i, l := range lines {
+		lines[i] = l[:min(len(l), 220)]
+	}
+	return strings.Join(lines, "\n")
 }
