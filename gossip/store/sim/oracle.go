@@ -54,6 +54,7 @@ type op struct {
 	twice    bool               // it was made again while all was written anew: that is another edit (DESIGN.md)
 	shows    int                // how often its node had shown the object, when it was asked for
 	why      []*store.Record    // what a home had instead
+	heard    time.Time          // when, by its own clock
 }
 
 // basis is the person's edit that a record builds on, as a sibling shows it.

@@ -86,6 +86,7 @@ var regressions = map[uint64]string{
 	1043:  "records dated next year kept a node from forgetting what everybody had forgotten",
 	6603:  "an edit under another's record from next year was let go of, and the node's next edit counted as an answer to it",
 	10601: "(the oracle) a delete that a crash left unanswered had ended the object, and the record was taken for a refused one's",
+	10953: "(the oracle) a home answered while the clock was an hour behind, and its answer was told when the clock was right again",
 	17112: "an object ended when its edit from next year was let go, and kept its status where that happened",
 	18047: "an edit dated an hour ahead was written anew twice, the second time out of a backup, and was back after its delete",
 	23761: "so was one dated next year",

@@ -40,7 +40,7 @@ func (o *oracle) denied(w *world, x *op, err error) {
 		w.fail("w%d was refused by %s, whose disk has it: %v", x.id, x.n.name, err)
 	}
 	excuse := func(r *store.Record) bool { // the home has not heard of another life's end, or is ahead
-		return (x.w.Base != nil || w.plan.forgot) && r.UID.String() != x.uid || r.Stamp.Time().After(x.n.time().Add(time.Minute))
+		return (x.w.Base != nil || w.plan.forgot) && r.UID.String() != x.uid || r.Stamp.Time().After(x.heard.Add(time.Minute))
 	}
 	if x.n.look(); x.n.shows[x.w.Key] == x.shows && !slices.ContainsFunc(x.why, excuse) {
 		w.fail("w%d was refused by %s, which shows what it showed before: %v, %s", x.id, x.n.name, err, describe(x.n.object(x.w.Key)))

@@ -132,7 +132,7 @@ func (n *node) propose(q *store.Question) {
 		}
 		answered = true
 		if x := n.asking[q.Write]; x != nil && err == nil {
-			x.why = store.Unframe(reply[1:])
+			x.why, x.heard = store.Unframe(reply[1:]), n.time()
 		}
 		n.step(n.r.Answered(q.Write, reply, err))
 	}
