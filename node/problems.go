@@ -41,7 +41,8 @@ func (s *server) problems(ctx context.Context) (out []control.Problem) {
 		add("objects", fmt.Errorf("%d record(s) are in lost-and-found", len(lost)), "see `orpheus lost-and-found`, then admit or drop them")
 	}
 	if s.mesh.Banished() {
-		add("mesh", errors.New("a person evicted this server: the others refuse it"), "stop the daemon, empty "+s.cfg.DataDir+" and join again with a new token (`orpheus up --join TOKEN`)")
+		add("mesh", errors.New("a person evicted this server: the others refuse it"), "save what was written only here with `orpheus backup FILE`, which another server can `orpheus restore`; then stop the daemon, empty "+
+			s.cfg.DataDir+" and join again with a new token (`orpheus up --join TOKEN`)")
 	}
 	if hold, why := s.mesh.Hold(); hold {
 		add("mesh", fmt.Errorf("%s", why), "check this server's link; decisions about others wait meanwhile")
