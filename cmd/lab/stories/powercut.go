@@ -145,6 +145,6 @@ func (s *Stage) Return(ctx context.Context, host string) error {
 		if err := s.M.Up(ctx, host, ""); err != nil {
 			return err
 		}
-		return s.nodeReady(ctx, host)
+		return s.nodeReady(ctx, host, host)
 	})
 }

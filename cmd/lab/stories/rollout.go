@@ -104,12 +104,24 @@ func restarts(p *corev1.Pod) (n int32) {
 	return n
 }
 
-// GivesWork scales the back end up until a host gets a share, and back.
+// GivesWork scales the back end up and waits until a host, which all others know to be Ready, runs a share of it.
 func (s *Stage) GivesWork(ctx context.Context, host string) error {
 	return s.step("back end scaled to 6: "+host+" gets its share", func() error {
 		client, err := s.M.Client(ctx, host)
 		if err != nil {
 			return err
+		}
+		hosts, err := s.M.Bed.Hosts()
+		if err != nil {
+			return err
+		}
+		for _, h := range hosts { // any of them may be the home that decides
+			if _, runs := s.M.PID(h.Name); !runs {
+				continue
+			}
+			if err := s.nodeReady(ctx, h.Name, host); err != nil {
+				return err
+			}
 		}
 		if _, err := s.M.Kubectl(ctx, host, "-n", demo.Namespace, "scale", "deployment/backend", "--replicas=6"); err != nil {
 			return err

@@ -64,16 +64,17 @@ func (s *Stage) Join(ctx context.Context, member, host string) error {
 		if err := s.M.Up(ctx, host, token); err != nil {
 			return err
 		}
-		return s.nodeReady(ctx, host)
+		return s.nodeReady(ctx, host, host)
 	})
 }
 
-func (s *Stage) nodeReady(ctx context.Context, host string) error {
-	client, err := s.M.Client(ctx, host)
+// nodeReady waits until a host's node is Ready in the eyes of another.
+func (s *Stage) nodeReady(ctx context.Context, eye, host string) error {
+	client, err := s.M.Client(ctx, eye)
 	if err != nil {
 		return err
 	}
-	return mesh.Eventually(ctx, 30*time.Second, "node "+host+" Ready", func() error {
+	return mesh.Eventually(ctx, 30*time.Second, "node "+host+" Ready, as "+eye+" sees it", func() error {
 		n, err := client.CoreV1().Nodes().Get(ctx, host, metav1.GetOptions{})
 		if err != nil {
 			return err
