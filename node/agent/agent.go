@@ -142,7 +142,11 @@ func (a *Agent) onEvent(e docker.Event) {
 	a.mu.Lock()
 	w := a.workers[types.UID(e.PodUID)]
 	a.mu.Unlock()
-	if w != nil {
+	switch {
+	case w == nil:
+	case e.Action == "oom":
+		w.starve(e.Container)
+	default:
 		w.doubt(e.Container)
 	}
 }

@@ -259,8 +259,10 @@ func outOfMemory(t *testing.T, b *bench) {
 	// containerd begins to look out for this once a container runs: what is killed before that only has its exit code.
 	b.pod("hungry", v1.PodSpec{RestartPolicy: v1.RestartPolicyNever, Containers: []v1.Container{{Name: "c", Command: sh("sleep 1; exec tail /dev/zero"),
 		Resources: v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceMemory: resource.MustParse("20Mi"), v1.ResourceCPU: resource.MustParse("500m")}}}}})
-	p := b.untilPod("hungry", "failed", 20*time.Second, func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
-	if end := p.Status.ContainerStatuses[0].State.Terminated; end.Reason != "OOMKilled" || end.ExitCode != 137 {
+	p := b.untilPod("hungry", "failed for want of memory", 20*time.Second, func(p *v1.Pod) bool { // the engine may tell the reason after the end
+		return p.Status.Phase == v1.PodFailed && p.Status.ContainerStatuses[0].State.Terminated.Reason == "OOMKilled"
+	})
+	if end := p.Status.ContainerStatuses[0].State.Terminated; end.ExitCode != 137 {
 		t.Errorf("status: %s", describe(p))
 	}
 	b.delete("hungry", 0)

@@ -202,6 +202,13 @@ func (f *fakeEngine) exit(id string, code int) {
 	f.tell(c, "die")
 }
 
+// oom is word that a container ran out of memory.
+func (f *fakeEngine) oom(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tell(f.containers[id], "oom")
+}
+
 func (f *fakeEngine) tell(c *fakeContainer, action string) {
 	if f.down {
 		return

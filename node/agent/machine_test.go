@@ -202,6 +202,38 @@ func TestCrashesAreBackedOffAndForgivenAfterTenMinutes(t *testing.T) {
 	})
 }
 
+// Of a want of memory an engine may hear after the container's end: then it tells an event, and its list says nothing.
+func TestWordOfAWantOfMemoryMayComeLate(t *testing.T) {
+	inMachine(t, func(t *testing.T, m *machine) {
+		spec := one("killed", "failed")
+		spec.RestartPolicy = v1.RestartPolicyNever
+		m.pod("p", spec)
+		m.settle(time.Second)
+		reasons := func() (out []string) {
+			for _, c := range m.get("p").Status.ContainerStatuses {
+				if c.State.Terminated != nil {
+					out = append(out, c.State.Terminated.Reason)
+				}
+			}
+			return out
+		}
+		ids := []string{m.engine.find("uid-p", "killed", docker.Running), m.engine.find("uid-p", "failed", docker.Running)}
+		m.engine.exit(ids[0], 137)
+		m.engine.exit(ids[1], 1)
+		m.settle(time.Second)
+		if got := reasons(); !slices.Equal(got, []string{"Error", "Error"}) {
+			t.Fatalf("before anything is told: %q", got)
+		}
+		for _, id := range ids {
+			m.engine.oom(id)
+		}
+		m.settle(time.Second)
+		if got := reasons(); !slices.Equal(got, []string{"OOMKilled", "Error"}) {
+			t.Errorf("the killed one and the one that failed by itself: %q", got)
+		}
+	})
+}
+
 func TestPodsEndAsTheirPolicySays(t *testing.T) {
 	for _, row := range []struct {
 		policy v1.RestartPolicy

@@ -180,11 +180,19 @@ func creating(s *sighting) string {
 	return "ContainerCreating"
 }
 
-// terminated tells how an instance ended. What was told of this instance before is told again: it cannot change.
+// bySIGKILL is the exit code of what the kernel killed, for want of memory too.
+const bySIGKILL = 137
+
+// terminated tells how an instance ended. What was told of this instance before is told again: it cannot change, but for word of its
+// want of memory, which may come late.
 func terminated(i instance, at place, c *v1.Container, old v1.ContainerStatus) *v1.ContainerStateTerminated {
 	for _, t := range []*v1.ContainerStateTerminated{old.State.Terminated, old.LastTerminationState.Terminated} {
 		if t != nil && t.ContainerID == "docker://"+i.ID {
-			return t.DeepCopy()
+			t = t.DeepCopy()
+			if i.OOMKilled {
+				t.Reason = "OOMKilled"
+			}
+			return t
 		}
 	}
 	t := &v1.ContainerStateTerminated{ExitCode: int32(i.ExitCode), ContainerID: "docker://" + i.ID,

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -31,10 +32,11 @@ type worker struct {
 	uid  types.UID
 	wake chan struct{} // one place: a wake that is not taken yet covers later ones
 
-	mu     sync.Mutex // guards the three below
-	wished *v1.Pod
-	gone   bool            // the API has no such pod
-	doubts map[string]bool // containers whose state may have changed since it was asked for; "": all
+	mu      sync.Mutex // guards the four below
+	wished  *v1.Pod
+	gone    bool            // the API has no such pod
+	doubts  map[string]bool // containers whose state may have changed since it was asked for; "": all
+	starved map[string]bool // containers that ran out of memory, by the engine's events
 
 	stale    atomic.Bool // a source of the pod's files or variables changed
 	inbox    chan func() // run by the worker's goroutine
@@ -59,7 +61,7 @@ type worker struct {
 }
 
 func newWorker(a *Agent, pod *v1.Pod) *worker {
-	return &worker{a: a, uid: pod.UID, wake: make(chan struct{}, 1), inbox: make(chan func(), inboxSize), doubts: map[string]bool{},
+	return &worker{a: a, uid: pod.UID, wake: make(chan struct{}, 1), inbox: make(chan func(), inboxSize), doubts: map[string]bool{}, starved: map[string]bool{},
 		pulls: map[string]pull{}, troubles: map[string]trouble{}, hooks: map[string]bool{}, stops: map[string]*stopping{},
 		again: map[string]bool{}, watches: map[string]*probes.Watch{}, public: newPublisher(a.cfg.API, a.cfg.Log)}
 }
@@ -82,6 +84,31 @@ func (w *worker) doubt(id string) {
 	w.doubts[id] = true
 	w.mu.Unlock()
 	w.poke()
+}
+
+// starve says that a container ran out of memory. An engine that hears of that after the container's end tells it as an event, and
+// never in the container's state.
+func (w *worker) starve(id string) {
+	w.mu.Lock()
+	w.starved[id] = true
+	w.mu.Unlock()
+	w.doubt(id)
+}
+
+// ended puts what events told into the states of containers that were killed, and forgets what is told of others.
+func (w *worker) ended(all []docker.Container) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.starved) == 0 {
+		return
+	}
+	there := map[string]bool{}
+	for i := range all {
+		c := &all[i]
+		there[c.ID] = true
+		c.OOMKilled = c.OOMKilled || w.starved[c.ID] && c.ExitCode == bySIGKILL
+	}
+	maps.DeleteFunc(w.starved, func(id string, _ bool) bool { return !there[id] })
 }
 
 // trusted is what may be taken for known when the engine is asked next.
@@ -221,6 +248,7 @@ func (w *worker) look(ctx context.Context, pod *v1.Pod) (*sighting, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.ended(all)
 	w.appeared(ctx, pod)
 	pod = pod.DeepCopy()
 	if w.told != nil {
