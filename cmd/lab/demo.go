@@ -124,7 +124,9 @@ func showCut(ctx context.Context, s *stories.Stage, say func(string, ...any), ho
 		return err
 	}
 	say("  %s is dark, with %d pods of the application", cut.Victim, cut.Pods)
+	say("  %-62s %6.2f s", "detected: the others show its pods as not Ready after", cut.Suspected.Seconds())
 	say("  %-62s %6.2f s", "its addresses take no more traffic after", cut.Withdrawn.Seconds())
+	say("  %-62s %6.2f s", "and its node as lost, so that its pods are replaced, after", cut.Dead.Seconds())
 	say("  %-62s %6.2f s", "replacements Ready on the survivors after", cut.Ready.Seconds())
 	sayLoad(say, cut.Load)
 	return s.Return(ctx, cut.Victim)
@@ -162,7 +164,7 @@ func showSplit(ctx context.Context, b *bed.Bed, s *stories.Stage, say func(strin
 	if err != nil {
 		return err
 	}
-	say("  split for %.0f s, %d applies on each side, all accepted", sp.Lasted.Seconds(), sp.Applies)
+	say("  split for %.0f s: %d hosts served on their sides, and took %d applies a side", sp.Lasted.Seconds(), sp.Served, sp.Applies)
 	say("  %-62s %6.2f s", "all replicas identical on every host after healing", sp.Identical.Seconds())
 	say("  %d original pods kept, %d surplus pods gone", sp.Originals, sp.Surplus)
 	if err := s.Everywhere(ctx, hosts...); err != nil {

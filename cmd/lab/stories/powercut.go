@@ -19,6 +19,8 @@ import (
 type PowerCut struct {
 	Victim    string
 	Pods      int           // of the application that died with it
+	Suspected time.Duration // until its pods were shown as not Ready
+	Dead      time.Duration // until its node was shown as lost
 	Withdrawn time.Duration // until its addresses took no more traffic
 	Ready     time.Duration // until as many pods as before were Ready on the survivors
 	Load      load.Report
@@ -64,20 +66,19 @@ func (s *Stage) cut(ctx context.Context, o *observer, cut *PowerCut) error {
 	if err := s.M.Bed.Poweroff(ctx, cut.Victim); err != nil {
 		return err
 	}
-	at, err := o.until(ctx, 30*time.Second, "endpoints of "+cut.Victim+" withdrawn", func() error {
-		serving := o.serving()
-		for _, ip := range lost {
-			if serving[ip] {
-				return fmt.Errorf("%s still takes traffic", ip)
-			}
+	first := func(after *time.Duration, reached bool) bool {
+		if reached && *after == 0 {
+			*after = time.Since(start)
 		}
-		return nil
-	})
-	if err != nil {
-		return err
+		return *after > 0
 	}
-	cut.Withdrawn = at.Sub(start)
-	at, err = o.until(ctx, 60*time.Second, "replacements Ready", func() error {
+	at, err := o.until(ctx, 60*time.Second, "what was lost with "+cut.Victim+" is replaced", func() error {
+		first(&cut.Suspected, len(lost) > 0 && o.doubted(cut.Victim))
+		first(&cut.Dead, o.lost(cut.Victim))
+		serving := o.serving()
+		if !first(&cut.Withdrawn, !slices.ContainsFunc(lost, func(ip string) bool { return serving[ip] })) {
+			return errors.New("its addresses still take traffic")
+		}
 		for app, n := range want {
 			if got := len(o.ready(app, cut.Victim)); got < n {
 				return fmt.Errorf("%s has %d ready of %d", app, got, n)

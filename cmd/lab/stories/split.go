@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -17,6 +20,7 @@ import (
 type Split struct {
 	Lasted    time.Duration
 	Applies   int           // on each side
+	Served    int           // hosts that served the front end meanwhile
 	Identical time.Duration // from healing until all replicas were equal
 	Originals int           // pods of the application before the split, all of which were kept
 	Surplus   int           // pods that the other side had made meanwhile and that are gone again
@@ -44,6 +48,9 @@ func (s *Stage) SplitRegions(ctx context.Context, lasts time.Duration, applies i
 		return sp, errors.Join(err, s.M.Bed.Merge())
 	}
 	if err := s.applyOnBoth(ctx, sides, applies); err != nil {
+		return sp, errors.Join(err, s.M.Bed.Merge())
+	}
+	if sp.Served, err = s.bothServe(ctx, sides); err != nil {
 		return sp, errors.Join(err, s.M.Bed.Merge())
 	}
 	pause(ctx, lasts-time.Since(start))
@@ -97,6 +104,36 @@ func (s *Stage) bothSee(ctx context.Context, sides [2][]string) error {
 		}
 	}
 	return nil
+}
+
+// bothServe asks every host for the front end, of which each side has a replica. The database is on one side only, for its volume is.
+func (s *Stage) bothServe(ctx context.Context, sides [2][]string) (served int, err error) {
+	for _, side := range sides {
+		client, err := s.M.Client(ctx, side[0])
+		if err != nil {
+			return served, err
+		}
+		pods, err := client.CoreV1().Pods(demo.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=frontend"})
+		if err != nil {
+			return served, err
+		}
+		if !slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return slices.Contains(side, p.Spec.NodeName) && isReady(&p) }) {
+			// Spreading is a wish. Replacements come when the loss of most servers at once is no longer held for a fault of this side.
+			s.Say("  no replica of the front end was on the side of %s: it is not asked", strings.Join(side, ", "))
+			continue
+		}
+		for _, name := range side {
+			h, err := s.M.Bed.Host(name)
+			if err != nil {
+				return served, err
+			}
+			if err := s.answers(ctx, h, front(h)...); err != nil {
+				return served, fmt.Errorf("while the regions are split, through %s: %w", name, err)
+			}
+			served++
+		}
+	}
+	return served, nil
 }
 
 func (s *Stage) applyOnBoth(ctx context.Context, sides [2][]string, applies int) error {

@@ -68,7 +68,7 @@ func TestStory(t *testing.T) {
 	})
 	act("a power cut is healed by the survivors", func(t *testing.T) {
 		cut, err := s.CutPower(ctx, 50, 5*time.Second, hosts)
-		t.Logf("%s: withdrawn after %s, ready after %s, %d of %d requests failed", cut.Victim, cut.Withdrawn, cut.Ready, cut.Load.Failed, cut.Load.Sent)
+		t.Logf("%s: suspected after %s, withdrawn after %s, dead after %s, ready after %s, %d of %d requests failed", cut.Victim, cut.Suspected, cut.Withdrawn, cut.Dead, cut.Ready, cut.Load.Failed, cut.Load.Sent)
 		check(t, err)
 		check(t, s.Return(ctx, cut.Victim))
 	})
@@ -93,7 +93,7 @@ func TestStory(t *testing.T) {
 	})
 	act("a split of two regions heals by itself", func(t *testing.T) {
 		sp, err := s.SplitRegions(ctx, 15*time.Second, 5, hosts)
-		t.Logf("split %s: identical after %s, %d originals kept, %d surplus gone", sp.Lasted, sp.Identical, sp.Originals, sp.Surplus)
+		t.Logf("split %s: served on %d hosts, identical after %s, %d originals kept, %d surplus gone", sp.Lasted, sp.Served, sp.Identical, sp.Originals, sp.Surplus)
 		check(t, err)
 	})
 	act("README's ways to play", func(t *testing.T) { play(ctx, t, b) })

@@ -13,9 +13,10 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// observer follows pods and endpoint slices as one host shows them and remembers when things changed.
+// observer follows nodes, pods and endpoint slices as one host shows them and remembers when things changed.
 type observer struct {
 	mu      sync.Mutex // guards all below
+	nodes   map[string]*corev1.Node
 	pods    map[string]*corev1.Pod
 	slices  map[string]*discoveryv1.EndpointSlice
 	changed chan struct{} // closed and replaced at every change
@@ -23,21 +24,21 @@ type observer struct {
 
 // observe starts an observer of the namespace that lives as long as ctx; it returns when the picture is whole.
 func observe(ctx context.Context, client kubernetes.Interface, namespace string) (*observer, error) {
-	o := &observer{pods: map[string]*corev1.Pod{}, slices: map[string]*discoveryv1.EndpointSlice{}, changed: make(chan struct{})}
+	o := &observer{nodes: map[string]*corev1.Node{}, pods: map[string]*corev1.Pod{}, slices: map[string]*discoveryv1.EndpointSlice{}, changed: make(chan struct{})}
 	f := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace))
-	pods, slices := f.Core().V1().Pods().Informer(), f.Discovery().V1().EndpointSlices().Informer()
+	nodes, pods, slices := f.Core().V1().Nodes().Informer(), f.Core().V1().Pods().Informer(), f.Discovery().V1().EndpointSlices().Informer()
 	handler := cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { o.put(obj) },
 		UpdateFunc: func(_, obj any) { o.put(obj) },
 		DeleteFunc: func(obj any) { o.remove(obj) },
 	}
-	for _, i := range []cache.SharedIndexInformer{pods, slices} {
+	for _, i := range []cache.SharedIndexInformer{nodes, pods, slices} {
 		if _, err := i.AddEventHandler(handler); err != nil {
 			return nil, err
 		}
 	}
 	f.Start(ctx.Done())
-	if !cache.WaitForCacheSync(ctx.Done(), pods.HasSynced, slices.HasSynced) {
+	if !cache.WaitForCacheSync(ctx.Done(), nodes.HasSynced, pods.HasSynced, slices.HasSynced) {
 		return nil, fmt.Errorf("observe %s: %w", namespace, ctx.Err())
 	}
 	return o, nil
@@ -47,6 +48,8 @@ func (o *observer) put(obj any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch v := obj.(type) {
+	case *corev1.Node:
+		o.nodes[v.Name] = v
 	case *corev1.Pod:
 		o.pods[v.Name] = v
 	case *discoveryv1.EndpointSlice:
@@ -62,6 +65,8 @@ func (o *observer) remove(obj any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch v := obj.(type) {
+	case *corev1.Node:
+		delete(o.nodes, v.Name)
 	case *corev1.Pod:
 		delete(o.pods, v.Name)
 	case *discoveryv1.EndpointSlice:
@@ -104,6 +109,30 @@ func (o *observer) ready(app, without string) (names []string) {
 		}
 	}
 	return names
+}
+
+// doubted tells that no pod of a host is shown Ready, which is so from the moment when the host is suspected.
+func (o *observer) doubted(host string) bool {
+	for _, p := range o.pods {
+		if p.Spec.NodeName == host && isReady(p) {
+			return false
+		}
+	}
+	return true
+}
+
+// lost tells that a host's node is not shown Ready, which is so when the host is called dead.
+func (o *observer) lost(host string) bool {
+	n, known := o.nodes[host]
+	if !known {
+		return false
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status != corev1.ConditionTrue
+		}
+	}
+	return true
 }
 
 func isReady(p *corev1.Pod) bool {
