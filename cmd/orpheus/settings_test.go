@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -178,6 +179,7 @@ backend: vxlan
 reserved: [cpu=1]
 label: [a=b]
 rebalance: gentle
+linger: 5m
 access-log: /l
 debug: true
 `))
@@ -186,7 +188,7 @@ debug: true
 	}
 	want := node.Config{Name: "n", DataDir: "/d", RunDir: "/r", Region: "re", Zone: "z", Docker: "unix:///x", Listen: "1.1.1.1:1",
 		Advertise: "2.2.2.2", API: "1.1.1.1:2", Streaming: "1.1.1.1:3", HTTP: "1.1.1.1:4", HTTPS: "1.1.1.1:5", PodCIDR: "10.0.0.0/16",
-		Services: "10.1.0.0/16", Domain: "d.local", Backend: "vxlan", Reserved: []string{"cpu=1"}, Labels: []string{"a=b"}, Rebalance: "gentle", AccessLog: "/l", Debug: true}
+		Services: "10.1.0.0/16", Domain: "d.local", Backend: "vxlan", Reserved: []string{"cpu=1"}, Labels: []string{"a=b"}, Rebalance: "gentle", Linger: 5 * time.Minute, AccessLog: "/l", Debug: true}
 	if got, wanted := show(cfg), show(want); got != wanted {
 		t.Errorf("got  %s\nwant %s", got, wanted)
 	}
@@ -195,7 +197,7 @@ debug: true
 func show(c node.Config) string {
 	var b strings.Builder
 	for _, part := range []any{c.Name, c.DataDir, c.RunDir, c.Region, c.Zone, c.Docker, c.Listen, c.Advertise, c.API, c.Streaming, c.HTTP,
-		c.HTTPS, c.PodCIDR, c.Services, c.Domain, c.MDNS, c.Backend, c.Reserved, c.Labels, c.Rebalance, c.AccessLog, c.Debug} {
+		c.HTTPS, c.PodCIDR, c.Services, c.Domain, c.MDNS, c.Backend, c.Reserved, c.Labels, c.Rebalance, c.Linger, c.AccessLog, c.Debug} {
 		b.WriteString(strings.TrimSpace(fmt.Sprint(part)) + " ")
 	}
 	return b.String()

@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/orpheus-mesh/orpheus/node/controllers"
@@ -105,6 +107,21 @@ func TestTheWholeOverARealAPI(t *testing.T) {
 			t.Errorf("original %s was not kept", name)
 		}
 	}
+
+	// A schedule whose last time was two minutes ago has missed one since, and makes up for it.
+	asleep, nightly := true, &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "nightly"}, Spec: batchv1.CronJobSpec{Schedule: "* * * * *",
+		JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: spec(map[string]string{"app": "nightly"})}}}}
+	nightly.Spec.Suspend, nightly.Spec.JobTemplate.Spec.Template.Spec.RestartPolicy = &asleep, corev1.RestartPolicyNever
+	nightly, err := c.BatchV1().CronJobs("shop").Create(ctx, nightly, create)
+	must(nightly, err)
+	nightly.Status.LastScheduleTime = &metav1.Time{Time: time.Now().Add(-2 * time.Minute)}
+	nightly, err = c.BatchV1().CronJobs("shop").UpdateStatus(ctx, nightly, metav1.UpdateOptions{})
+	must(nightly, err)
+	must(c.BatchV1().CronJobs("shop").Patch(ctx, "nightly", types.MergePatchType, []byte(`{"spec":{"suspend":false}}`), metav1.PatchOptions{}))
+	w.await("a job of the schedule", func() bool {
+		l, err := c.BatchV1().Jobs("shop").List(ctx, metav1.ListOptions{})
+		return err == nil && slices.ContainsFunc(l.Items, func(j batchv1.Job) bool { return metav1.IsControlledBy(&j, nightly) })
+	})
 
 	one, ends := int32(1), map[string]string{"app": "sum", "ends": "yes"}
 	must(c.BatchV1().Jobs("shop").Create(ctx, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "sum"}, Spec: batchv1.JobSpec{

@@ -47,7 +47,7 @@ func readScenes() []scene {
 				`Scheduled .*`+a.far, `Started `, `Host Port: +0/TCP`)
 			a.soon("kubectl describe pod dier", `Last State: +Terminated`, `Exit Code: +3`, `BackOff .*restarting failed container`)
 			a.soon("kubectl describe service talker", `^Type: +ClusterIP$`, `^Endpoints: +10\.\d+\.\d+\.\d+:8080$`)
-			a.ok("kubectl describe node $FAR", `^  Ready +True`, `^Non-terminated Pods:`, a.namespace()+` +talker +10m `, `^Allocated resources:`, `Container Runtime Version: +docker://`,
+			a.ok("kubectl describe node $FAR", `^  Ready +True`, `topology.kubernetes.io/region=region-\d$`, `topology.kubernetes.io/zone=`, `^Non-terminated Pods:`, a.namespace()+` +talker +10m `, `^Allocated resources:`, `Container Runtime Version: +docker://`,
 				`kubernetes.io/hostname=`+a.far)
 			a.ok("kubectl describe namespace $NS", `^Status: +Active$`)
 		}},
@@ -72,7 +72,8 @@ func readScenes() []scene {
 		{"what the server has", func(a *actor) {
 			a.ok("kubectl api-resources", `^deployments +deploy +apps/v1 +true +Deployment$`, `^nodes +no +v1 +false +Node$`, `^ingresses +ing +networking.k8s.io/v1 +true +Ingress$`)
 			a.ok("kubectl api-resources --namespaced=false --verbs=list -o name", `^persistentvolumes$`, `!^pods$`)
-			a.ok("kubectl api-versions", `^apps/v1$`, `^batch/v1$`, `^rbac.authorization.k8s.io/v1$`, `^v1$`)
+			a.ok("kubectl api-versions", `^v1$`, `^apps/v1$`, `^batch/v1$`, `^networking.k8s.io/v1$`, `^discovery.k8s.io/v1$`, `^policy/v1$`, `^autoscaling/v2$`, `^rbac.authorization.k8s.io/v1$`,
+				`^storage.k8s.io/v1$`, `^coordination.k8s.io/v1$`, `^authentication.k8s.io/v1$`, `^authorization.k8s.io/v1$`, `^scheduling.k8s.io/v1$`, `^events.k8s.io/v1$`)
 			a.ok("kubectl version", `^Client Version: v1\.3`, `^Server Version: v1\.36\.3`)
 			a.ok("kubectl cluster-info", `Kubernetes control plane.* is running at .*https://`+a.addr+`:6443`)
 		}},

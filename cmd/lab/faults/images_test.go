@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -111,7 +112,8 @@ func (l lab) registries() {
 	}
 }
 
-// imagesCome puts images where they were missed: one is pushed, for one comes the key, one is shared by another host, one is loaded.
+// imagesCome puts images where they were missed: one is pushed, for one comes the key, one is shared by another host, one is built
+// there, one is loaded out of an archive.
 func (l lab) imagesCome() {
 	l.t.Helper()
 	config := l.path("x1", "docker-config")
@@ -130,8 +132,28 @@ func (l lab) imagesCome() {
 	l.kubectl("x1", "create", "secret", "docker-registry", "key", "--docker-server="+lockedRegistry, "--docker-username=user", "--docker-password=secret")
 	must("x2", "tag", "busybox:1", refusedRegistry+"/refused:1")
 	l.orpheus("x2", "image", "add", refusedRegistry+"/refused:1")
+	context := l.path("x3", "build")
+	l.check(os.MkdirAll(context, 0o755))
+	l.check(os.WriteFile(filepath.Join(context, "Dockerfile"), []byte("FROM busybox:1\nENV BUILT=here\n"), 0o600))
+	l.orpheus("x3", "image", "build", "-t", "registry.invalid:5000/nameless:1", context)
+	archive := l.path("x1", "never.tar")
 	must("x1", "tag", "busybox:1", "never:1")
-	for _, name := range []string{"absent", "private", "refused", "never"} {
+	must("x1", "save", "-o", archive, "never:1")
+	must("x1", "rmi", "never:1")
+	l.orpheus("x1", "image", "load", archive)
+	l.soon("every host knows what was shared, built and loaded", func() error {
+		for _, h := range hosts {
+			out, err := l.m.Orpheus(l.ctx, h, nil, "image", "ls")
+			if err == nil {
+				err = contains(string(out), refusedRegistry+"/refused:1", "registry.invalid:5000/nameless:1", "never:1")
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", h, err)
+			}
+		}
+		return nil
+	})
+	for _, name := range []string{"absent", "private", "refused", "nameless", "never"} {
 		l.check(mesh.Eventually(l.ctx, 3*patience, name+" starts by itself", func() error {
 			phase, err := l.m.Kubectl(l.ctx, "x1", "get", "pod", name, "-o", "jsonpath={.status.phase}")
 			if err == nil && phase != "Running" {

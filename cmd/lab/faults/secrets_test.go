@@ -25,7 +25,16 @@ func secrets(l lab) {
 		}
 	}
 	readable()
+	l.apply("x1", reader)
+	l.soon("a pod reads the secret", func() error {
+		out, err := l.m.Kubectl(l.ctx, "x1", "exec", "reader", "--", "cat", "/score/title")
+		if err == nil && strings.TrimSpace(out) != plain {
+			err = fmt.Errorf("it reads %q", out)
+		}
+		return err
+	})
 	l.nowhere(plain, encoded, strings.TrimRight(encoded, "=")[:20])
+	l.kubectl("x1", "delete", "pod", "reader")
 	l.check(l.m.Stop(l.ctx, "x3"))
 	if out := l.orpheus("x1", "secrets", "rotate"); !strings.Contains(out, "encrypted with the new key") || strings.HasPrefix(out, "0 ") {
 		l.t.Errorf("rotate says %q", out)
@@ -47,12 +56,23 @@ func secrets(l lab) {
 	readable()
 }
 
-// nowhere searches every file of every host's data directory; memory-backed mounts are other file systems.
+const reader = `
+apiVersion: v1
+kind: Pod
+metadata: {name: reader}
+spec:
+  nodeName: x2
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: score, secret: {secretName: score}}]
+  containers: [{name: main, image: "busybox:1", command: [sleep, "100000"], volumeMounts: [{name: score, mountPath: /score}]}]
+`
+
+// nowhere searches every file of every host's data directory and of its engine's; memory-backed mounts are other file systems.
 func (l lab) nowhere(words ...string) {
 	l.t.Helper()
 	for _, h := range hosts {
 		for _, w := range words {
-			out, _ := exec.CommandContext(l.ctx, "sh", "-c", `find "$1" -xdev -type f -exec grep -laF -e "$2" {} +`, "sh", l.path(h, "orpheus"), w).Output()
+			out, _ := exec.CommandContext(l.ctx, "sh", "-c", `find "$1" "$2" -xdev -type f -exec grep -laF -e "$3" {} +`, "sh", l.path(h, "orpheus"), l.path(h, "data"), w).Output()
 			if len(out) > 0 {
 				l.t.Errorf("%q can be read on the disk of %s in %s", w, h, out)
 			}
