@@ -20,6 +20,9 @@ func TestSpread(t *testing.T) {
 	if s.Median > time.Second || s.Last > time.Minute {
 		t.Fatalf("too slow: %+v", s)
 	}
+	if s.Write > 50_000 || s.Idle > 4000 { // a write of 2 KB, some twenty times; and what reconciliations of equal stores tell
+		t.Fatalf("too talkative: %+v", s)
+	}
 	// Without gossip, reconciliation alone carries them: so the figures are not an accident of the model.
 	if s, err = Measure(1, 60, 3, 1); err != nil || s.Repaired == 0 || s.Last > time.Minute {
 		t.Fatalf("with all gossip lost: %+v, %v", s, err)
