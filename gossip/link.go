@@ -88,16 +88,16 @@ func (m *Mesh) connect(ctx context.Context) (_ *link, err error) {
 	if n.nudge, err = h.EventBus().Emitter(new(event.EvtPeerProtocolsUpdated)); err != nil {
 		return nil, err
 	}
-	n.packets = newPackets(udp, m.advertise)
+	if n.ring, err = memberlist.NewKeyring(m.keys.Gossip, m.keys.Gossip[0]); err != nil {
+		return nil, fmt.Errorf("start serf: gossip keys: %w", err)
+	}
+	n.packets = newPackets(udp, m.advertise, n.ring, m.log)
 	n.packets.open = n.openAt
 	n.packets.start()
 	n.host.Network().Notify(&network.NotifyBundle{ConnectedF: n.connected, DisconnectedF: n.disconnected})
 	n.host.SetStreamHandler(helloProtocol, n.admission.answer)
 	n.host.SetStreamHandler(joinProtocol, n.usher)
 	n.gate.SetStreamHandler(serfProtocol, func(s network.Stream) { n.packets.accept(ctx, s) })
-	if n.ring, err = memberlist.NewKeyring(m.keys.Gossip, m.keys.Gossip[0]); err != nil {
-		return nil, fmt.Errorf("start serf: gossip keys: %w", err)
-	}
 	if n.serf, err = newSerf(m.cfg, n.ring, m.self.ID(), n.packets, n.events); err != nil {
 		return nil, err
 	}

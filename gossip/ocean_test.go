@@ -74,7 +74,7 @@ func newOcean(t *testing.T, n int, keep time.Duration) *ocean {
 			events: make(chan hserf.Event, 8192), said: make(chan evidence, 8192), ended: make(chan struct{}), quit: make(chan struct{}), joining: make(chan struct{}, 1),
 			states: map[ID]State{}, since: map[ID]time.Time{}, deaths: map[ID]int{}}
 		s.port = &port{s: s, in: make(chan datagram, 4096), shut: make(chan struct{})}
-		s.way = newPackets(s.port, s.addr)
+		s.way = newPackets(s.port, s.addr, ring, slog.New(slog.DiscardHandler))
 		s.way.open = s.stream
 		o.all, o.at[s.addr] = append(o.all, s), s
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -24,18 +26,21 @@ type packets struct {
 	conn      net.PacketConn
 	advertise netip.AddrPort
 	open      func(ctx context.Context, to ID, addr netip.AddrPort) (network.Stream, error)
+	ring      *memberlist.Keyring
+	log       *slog.Logger
 
 	in       chan *memberlist.Packet
 	streams  chan net.Conn
 	received atomic.Uint64
 	dropped  atomic.Uint64 // packets lost because memberlist did not keep up
+	refused  atomic.Uint64 // packets sealed with our key that none of our servers sends
 	done     chan struct{}
 	once     sync.Once
 	reader   sync.WaitGroup
 }
 
-func newPackets(conn net.PacketConn, advertise netip.AddrPort) *packets {
-	return &packets{conn: conn, advertise: advertise,
+func newPackets(conn net.PacketConn, advertise netip.AddrPort, ring *memberlist.Keyring, log *slog.Logger) *packets {
+	return &packets{conn: conn, advertise: advertise, ring: ring, log: log,
 		in: make(chan *memberlist.Packet, serfQueue), streams: make(chan net.Conn), done: make(chan struct{})}
 }
 
@@ -56,12 +61,27 @@ func (p *packets) drain() {
 			return
 		}
 		p.received.Add(1)
+		if err := sift(p.ring.GetKeys(), buf[:n]); err != nil {
+			p.refuse(from, err)
+			continue
+		}
 		packet := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: time.Now()}
 		select {
 		case p.in <- packet:
 		default:
 			p.dropped.Add(1)
 		}
+	}
+}
+
+// refuse tells a person of what only somebody with the gossip key can send, ever more rarely: it may come a thousand times a second.
+func (p *packets) refuse(from net.Addr, why error) {
+	if errors.Is(why, errNoKey) {
+		p.log.Debug("refused a packet of serf's", "from", from, "error", why)
+		return
+	}
+	if total := p.refused.Add(1); total&(total-1) == 0 {
+		p.log.Warn("refused a packet of somebody who holds the gossip key", "from", from, "error", why, "refused_so_far", total)
 	}
 }
 
@@ -100,12 +120,12 @@ func (p *packets) DialAddressTimeout(a memberlist.Address, timeout time.Duration
 	if err != nil {
 		return nil, fmt.Errorf("dial member %s: %w", a.Name, err)
 	}
-	return streamConn{s}, nil
+	return &streamConn{Stream: s}, nil
 }
 
 func (p *packets) accept(ctx context.Context, s network.Stream) {
 	select {
-	case p.streams <- streamConn{s}:
+	case p.streams <- &streamConn{Stream: s}:
 	case <-p.done:
 		_ = s.Reset()
 	case <-ctx.Done():
@@ -120,11 +140,34 @@ func (p *packets) Shutdown() error {
 	return err
 }
 
-// streamConn lets memberlist use a libp2p stream as a net.Conn.
-type streamConn struct{ network.Stream }
+// streamConn lets memberlist use a libp2p stream as a net.Conn, and read only what begins as our servers' streams do.
+type streamConn struct {
+	network.Stream
+	ahead  []byte // of what was looked at, and not read yet
+	looked bool
+	wrong  error
+}
 
-func (s streamConn) LocalAddr() net.Addr  { return peerAddr(s.Conn().LocalPeer().String()) }
-func (s streamConn) RemoteAddr() net.Addr { return peerAddr(s.Conn().RemotePeer().String()) }
+func (s *streamConn) Read(b []byte) (int, error) {
+	if !s.looked {
+		s.looked, s.ahead = true, make([]byte, streamHead)
+		if _, s.wrong = io.ReadFull(s.Stream, s.ahead); s.wrong == nil {
+			s.wrong = soundStream(s.ahead)
+		}
+	}
+	switch {
+	case s.wrong != nil:
+		return 0, s.wrong
+	case len(s.ahead) > 0:
+		n := copy(b, s.ahead)
+		s.ahead = s.ahead[n:]
+		return n, nil
+	}
+	return s.Stream.Read(b)
+}
+
+func (s *streamConn) LocalAddr() net.Addr  { return peerAddr(s.Conn().LocalPeer().String()) }
+func (s *streamConn) RemoteAddr() net.Addr { return peerAddr(s.Conn().RemotePeer().String()) }
 
 type peerAddr string
 
