@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	window   = 8 << 20 // bytes of memory that reading may take, whatever the file says
-	keyBytes = 1 << 20 // of a file of recipients, identities or a passphrase
-	shortest = 12      // characters of a passphrase: whoever has the file can try as many as he likes
+	window   = 8 << 20  // bytes of memory that reading may take, whatever the file says
+	keyBytes = 1 << 20  // of a file of recipients, identities or a passphrase
+	shortest = 12       // characters of a passphrase: whoever has the file can try as many as he likes
+	plenty   = 16 << 20 // bytes that any file may expand to
+	swelling = 10_000   // times its own size, beyond: a record of 1 MiB has a signature of 64 bytes, which nothing compresses
 )
 
 // Recipients are those that can open a backup: age1… keys, the keys in a file (one a line, # for comments), or a passphrase. A
@@ -111,9 +113,39 @@ func Reader(r io.Reader, with ...age.Identity) (io.ReadCloser, error) {
 	case err != nil:
 		return nil, fmt.Errorf("decrypt: %w", err)
 	}
-	plain, err := zstd.NewReader(opened, zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(2*window), zstd.WithDecoderConcurrency(1))
+	file := &counter{r: opened}
+	plain, err := zstd.NewReader(file, zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(2*window), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return nil, fmt.Errorf("decompress: %w", err)
 	}
-	return plain.IOReadCloser(), nil
+	return &bounded{plain.IOReadCloser(), file, 0}, nil
+}
+
+var errBomb = fmt.Errorf("the file expands to more than %d times its size: this is no backup that orpheus made", swelling)
+
+// bounded ends what expands further than a backup can. Anybody can encrypt a file for a recipient, and what reads it may skip
+// as much as there is.
+type bounded struct {
+	io.ReadCloser
+	file  *counter
+	plain int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.plain += int64(n); b.plain > plenty && b.plain/swelling > b.file.n {
+		return 0, errBomb
+	}
+	return n, err
+}
+
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
 }

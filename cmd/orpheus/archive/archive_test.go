@@ -2,13 +2,18 @@ package archive
 
 import (
 	"bytes"
+	"crypto/rand"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	"filippo.io/age"
+
+	"github.com/orpheus-mesh/orpheus/gossip/store"
 )
 
 func TestOnlyWhoItIsForOpensIt(t *testing.T) {
@@ -93,5 +98,78 @@ func TestNothingIsWrittenInTheClear(t *testing.T) {
 	}
 	if _, err := Recipients([]string{"AGE-SECRET-KEY-1"}, "", ""); err == nil {
 		t.Fatal("a secret key for a recipient")
+	}
+}
+
+// A file of some kilobytes that expands for ever ends with an error that says so, long before it is over, in little memory.
+func TestABombIsNoBackup(t *testing.T) {
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w, err := age.Encrypt(&b, key.Recipient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := "orpheus snapshot\x01"
+	bomb := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3, byte(len(begin) << 3), 0, 0} // zstd: magic, a window of 8 MiB, a block as it is
+	bomb = append(bomb, begin...)
+	const block = 128 << 10
+	for range 2048 { // 256 MiB of sections without a name, of no bytes, which a reader skips
+		head := uint32(block<<3 | 1<<1)
+		bomb = append(bomb, byte(head), byte(head>>8), byte(head>>16), 0)
+	}
+	if _, err = w.Write(bomb); err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Reader(&b, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = store.OpenSnapshot(r)
+	runtime.ReadMemStats(&after)
+	if !errors.Is(err, errBomb) {
+		t.Fatalf("got %v", err)
+	}
+	if got := after.HeapSys - before.HeapSys; after.HeapSys > before.HeapSys && got > 64<<20 {
+		t.Errorf("it took %d MB", got>>20)
+	}
+}
+
+// The most regular of backups, objects of 1 MiB of zeros, expands to 5,800 times its size, and is not taken for a bomb.
+func TestARegularBackupIsNoBomb(t *testing.T) {
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w, err := Writer(&b, key.Recipient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := make([]byte, 1<<20)
+	for range 64 {
+		_, _ = rand.Read(object[:64]) // its signature
+		if _, err := w.Write(object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	size := b.Len()
+	r, err := Reader(&b, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, r); err != nil || n != 64<<20 {
+		t.Fatalf("%d bytes of a file of %d, %v", n, size, err)
 	}
 }
