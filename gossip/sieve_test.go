@@ -8,8 +8,6 @@ import (
 	"errors"
 	"io"
 	"testing"
-
-	"github.com/libp2p/go-libp2p/core/network"
 )
 
 var sieveKeys = [][]byte{bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)}
@@ -59,13 +57,6 @@ func TestWhatMemberlistGetsToRead(t *testing.T) {
 	}
 }
 
-type bytesStream struct {
-	network.Stream
-	r io.Reader
-}
-
-func (s bytesStream) Read(b []byte) (int, error) { return s.r.Read(b) }
-
 func TestHowAStreamOfSerfsBegins(t *testing.T) {
 	stream := func(kind byte, b []byte) []byte {
 		return append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(b))), b...)
@@ -82,7 +73,7 @@ func TestHowAStreamOfSerfsBegins(t *testing.T) {
 		"empty":           {stream(mlSealed, sealed(t, sieveKeys[0], 1, nil)), errStream},
 		"another version": {stream(mlSealed, sealed(t, sieveKeys[0], 0, []byte("\x06 state"))), errStream},
 	} {
-		got, err := io.ReadAll(io.MultiReader(&streamConn{Stream: bytesStream{r: bytes.NewReader(c.sent)}}))
+		got, err := io.ReadAll(&streamConn{Stream: says(c.sent)})
 		if c.want == io.EOF {
 			c.want = nil // what ReadAll makes of it
 		}
