@@ -119,9 +119,10 @@ func (w *world) preemptFor(queue []int32, plan *Plan) {
 	if !w.opts.Preempt {
 		return
 	}
+	w.seatPromised()
 	for _, i := range queue {
 		s := w.pods[i].shape
-		if s.firm == [2]int{w.plan, w.stamp} || s.pod.NeverPreempts || !w.ranks.below(s.pod.Priority) || w.awaitsRoom(i) {
+		if s.firm == [2]int{w.plan, w.stamp} || s.pod.NeverPreempts || w.awaitsRoom(i) {
 			continue
 		}
 		if len(plan.Preemptions) == mostPreemptions {

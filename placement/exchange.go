@@ -150,7 +150,7 @@ func (w *world) swapFor(s *shape, poor, rich int32, lack axis) (best swap) {
 func (w *world) swappable(h, to int32) (out []int32) {
 	for v := w.heads[h]; v >= 0; v = w.pods[v].next {
 		q := &w.pods[v]
-		if q.bound >= 0 && !q.leaving && !q.doomed && w.movable(q, false) && w.refusesStatic(q.spec.static, to) == fine &&
+		if q.bound >= 0 && !q.leaving && w.movable(q, false) && w.refusesStatic(q.spec.static, to) == fine &&
 			w.open(q.spec, to) && w.refusesTopology(q.shape, to) == fine {
 			out = append(out, v)
 		}

@@ -400,6 +400,51 @@ func TestPromisedRoomIsKeptWhilePodsLeave(t *testing.T) {
 	}
 }
 
+// Room that one pod gets by preemption is not counted on for the next: who would leave in vain stays.
+func TestPreemptionsOfOnePlanFitOneAnother(t *testing.T) {
+	low := func(cpu int64) func(p *Pod) { return func(p *Pod) { p.Requests, p.Host = Resources{CPU: cpu}, "h0" } }
+	high := func(cpu int64) func(p *Pod) {
+		return func(p *Pod) { p.Requests, p.Priority = Resources{CPU: cpu}, 9 }
+	}
+	port := func(p *Pod) { high(1000)(p); p.Ports = []HostPort{{"", "TCP", 80}} }
+	apart := func(p *Pod) {
+		high(1000)(p)
+		p.AntiAffinity = []PodTerm{{Topology: "kubernetes.io/hostname", Match: app("high")}}
+	}
+	for _, c := range []struct {
+		name     string
+		run      []Pod
+		wait     []Pod
+		promised int
+		leave    int
+	}{
+		{"two pods want the room of one", podsOf(2, "low", low(2000)), podsOf(2, "high", high(4000)), 1, 1},
+		{"either has a victim of its own", podsOf(2, "low", low(3000)), podsOf(2, "high", high(3000)), 2, 2},
+		{"one victim leaves room for two", podsOf(1, "low", low(6000)), podsOf(2, "high", high(3000)), 2, 1},
+		{"one victim and what it leaves over makes room for the second with another", podsOf(2, "low", low(3000)), podsOf(2, "high", high(2500)), 2, 2},
+		{"both want one host port", podsOf(6, "low", low(1000)), podsOf(2, "high", port), 1, 1},
+		{"both want a host of their own", podsOf(6, "low", low(1000)), podsOf(2, "high", apart), 1, 1},
+	} {
+		v := View{Hosts: hostsOf(1, 6000, 64), Pods: slices.Concat(c.run, c.wait)}
+		p := Place(v, Options{Preempt: true})
+		leave := 0
+		for _, x := range p.Preemptions {
+			leave += len(x.Victims)
+		}
+		if len(p.Preemptions) != c.promised || leave != c.leave || len(p.Pending) != len(c.wait) {
+			t.Errorf("%s: %+v", c.name, p.Preemptions)
+		}
+		v = carryOut(v, p)
+		if again := Place(v, Options{Preempt: true}); len(again.Preemptions) != 0 {
+			t.Errorf("%s: while victims leave more have to: %+v", c.name, again.Preemptions)
+		}
+		v.Pods = slices.DeleteFunc(v.Pods, func(p Pod) bool { return p.Leaving })
+		if last := Place(v, Options{Preempt: true}); len(last.Binds) != c.promised {
+			t.Errorf("%s: once the victims are gone %d pods are bound", c.name, len(last.Binds))
+		}
+	}
+}
+
 // Of two pods with one UID neither is placed, and which came first changes nothing for others: not even when one is gated, and only the
 // price of the room that both ask for is left of them.
 func TestTwinsCountAlikeInAnyOrder(t *testing.T) {

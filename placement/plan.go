@@ -21,10 +21,10 @@ type Pending struct {
 }
 
 // Preemption asks pods of lower priority to leave a host for Pod, which stays pending until they are gone. No disruption
-// budget is broken by it.
+// budget is broken by it. All Preemptions of a Plan fit one another: once all victims are gone there is room for every Pod.
 type Preemption struct {
 	Pod, Host string
-	Victims   []string // UIDs, those of least priority first
+	Victims   []string // UIDs, those of least priority first; none where those of another Preemption leave room for Pod too
 }
 
 // Move takes a running pod to another host: For a pod that has no room otherwise (its UID), or to a host that joined ("").

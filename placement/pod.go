@@ -23,7 +23,7 @@ type record struct {
 	nextOfSet int32 // pod with the same label set
 	prevOfSet int32
 
-	leaving, gated, waits, reserved, doomed bool
+	leaving, gated, waits, reserved bool
 }
 
 // putPod takes a new or changed pod.

@@ -14,8 +14,16 @@ const mostPreemptions = 64
 // preempt asks pods of lower priority to leave one host for a pod that fits nowhere. The pod is nominated: until they are
 // gone its share of the host is kept from pods of lower or equal priority that are decided after it. Unlike
 // kube-scheduler it never breaks a disruption budget. Of several hosts the one with the least highest priority of a
-// victim is chosen, then the one with the fewest victims, then the one nearest to the pod.
+// victim is chosen, then the one with the fewest victims, then the one nearest to the pod. Where the victims of an earlier
+// pod leave room enough nobody else has to go.
 func (w *world) preempt(i int32, plan *Plan) bool {
+	if h := w.leftOver(i); h >= 0 {
+		w.nominate(i, h, nil, plan)
+		return true
+	}
+	if !w.ranks.below(w.pods[i].spec.pod.Priority) {
+		return false
+	}
 	var best []int32
 	bestHost := int32(-1)
 	for n, h := range w.preemptible(i) {
@@ -29,17 +37,42 @@ func (w *world) preempt(i int32, plan *Plan) bool {
 	if bestHost < 0 {
 		return false
 	}
-	w.stamp++
-	x := Preemption{Pod: w.pods[i].uid, Host: w.id[bestHost]}
-	for _, v := range best {
+	w.nominate(i, bestHost, best, plan)
+	return true
+}
+
+// nominate lets the pod take the place of its victims on host h until the Plan is made, so that those which preempt after it
+// count neither on the room that it will have nor on a victim twice, and see its ports and whom it must be apart from.
+func (w *world) nominate(i, h int32, victims []int32, plan *Plan) {
+	x := Preemption{Pod: w.pods[i].uid, Host: w.id[h]}
+	for _, v := range victims {
 		x.Victims = append(x.Victims, w.pods[v].uid)
-		w.pods[v].doomed = true
 		w.pods[v].disrupt(1)
+		w.unsettle(v)
 	}
-	w.doomed = append(w.doomed, best...)
+	w.doomed = append(w.doomed, victims...)
+	w.settle(i, h)
+	w.seated = append(w.seated, i)
 	w.pods[i].nominated = x.Host
 	plan.Preemptions = append(plan.Preemptions, x)
-	return true
+}
+
+// leftOver finds the nearest host where a pod fits once the victims that this Plan already has are gone; −1: none. The next Plan
+// must see it wait for them too (awaitsRoom), so one of them is of no higher priority.
+func (w *world) leftOver(i int32) int32 {
+	r := &w.pods[i]
+	best := int32(-1)
+	for _, v := range w.doomed {
+		q := &w.pods[v]
+		h := w.byID[q.claim]
+		if h == best || q.spec.pod.Priority > r.spec.pod.Priority || w.refusesStatic(r.spec.static, h) != fine || !w.feasible(r.shape, h) {
+			continue
+		}
+		if best < 0 || cmp.Or(w.lastLast(h, best), cmp.Compare(w.distance(r, h), w.distance(r, best)), cmp.Compare(w.id[h], w.id[best])) < 0 {
+			best = h
+		}
+	}
+	return best
 }
 
 // preemptible lists the hosts on which pods of lower priority use what is missing, nearest first, the last resorts last.
@@ -141,7 +174,7 @@ func (w *world) awaitsRoom(i int32) bool {
 		return false
 	}
 	for v := w.heads[h]; v >= 0; v = w.pods[v].next {
-		if q := &w.pods[v]; (q.leaving || q.doomed) && q.spec.pod.Priority <= r.spec.pod.Priority {
+		if q := &w.pods[v]; q.leaving && q.spec.pod.Priority <= r.spec.pod.Priority {
 			return true
 		}
 	}
@@ -155,27 +188,42 @@ func (w *world) reserve(i int32) {
 		r.reserved = true
 		w.use(r.spec, h)
 		w.stamp++
-		w.reserved = append(w.reserved, i)
+		w.reserved = append(w.reserved, reservation{i, h})
 	}
 }
 
-// dismiss makes the victims of the Plan leave. While it is made they count as if they stayed.
-func (w *world) dismiss() {
-	for _, v := range w.doomed {
-		h := w.pods[v].host
-		w.unsettle(v)
-		w.pods[v].doomed, w.pods[v].leaving = false, true
-		w.settle(v, h)
+// reservation is the share of a host that is kept for a pod, which may meanwhile have been bound elsewhere.
+type reservation struct{ pod, host int32 }
+
+// seatPromised seats those that wait for the victims of earlier Plans as well. Only now: as long as pods are bound nobody may count
+// on the company of a pod that is not there.
+func (w *world) seatPromised() {
+	promised := w.reserved
+	w.unreserve()
+	for _, r := range promised {
+		w.settle(r.pod, r.host)
+		w.seated = append(w.seated, r.pod)
 	}
-	w.doomed = w.doomed[:0]
+}
+
+// dismiss makes the victims of the Plan leave and takes those off again that were seated in their place: until the victims are
+// gone they hold what they have.
+func (w *world) dismiss() {
+	for _, i := range w.seated {
+		w.unsettle(i)
+	}
+	for _, v := range w.doomed {
+		r := &w.pods[v]
+		r.leaving = true
+		w.settle(v, w.byID[r.claim])
+	}
+	w.seated, w.doomed = w.seated[:0], w.doomed[:0]
 }
 
 func (w *world) unreserve() {
-	for _, i := range w.reserved {
-		r := &w.pods[i]
-		r.reserved = false
-		h := w.byID[r.nominated]
-		w.recount(h)
+	for _, r := range w.reserved {
+		w.pods[r.pod].reserved = false
+		w.recount(r.host)
 		w.stamp++
 		w.relief++
 	}
@@ -184,5 +232,5 @@ func (w *world) unreserve() {
 
 // goes tells whether the pod can be a victim: it runs, is not leaving anyway, and this Plan has not moved it.
 func (w *world) goes(r *record) bool {
-	return r.bound < 0 && !r.leaving && !r.doomed && r.moved != w.plan
+	return r.bound < 0 && !r.waits && !r.leaving && r.moved != w.plan
 }

@@ -49,7 +49,7 @@ func (w *world) draw(h int32, budget, mean int64, plan *Plan) {
 	var found []candidate
 	for i := range w.pods {
 		r := &w.pods[i]
-		if r.host < 0 || r.host == h || r.bound >= 0 || r.leaving || r.doomed || w.view[r.host].Joined {
+		if r.host < 0 || r.host == h || r.bound >= 0 || r.leaving || w.view[r.host].Joined {
 			continue
 		}
 		if d := w.distance(r, h); d < w.distance(r, r.host) || len(r.spec.static.hosts) <= w.want {

@@ -126,7 +126,7 @@ func (w *world) victim(i, h int32, tried []int32, running bool) int32 {
 	best, least := int32(-1), int64(0)
 	for v := w.heads[h]; v >= 0; v = w.pods[v].next {
 		q := &w.pods[v]
-		if q.bound < 0 && q.spec.pod.Priority > r.spec.pod.Priority || q.leaving || q.doomed || q.spec == r.spec || slices.Contains(tried, v) || !w.movable(q, running) {
+		if q.bound < 0 && q.spec.pod.Priority > r.spec.pod.Priority || q.leaving || q.spec == r.spec || slices.Contains(tried, v) || !w.movable(q, running) {
 			continue
 		}
 		enough := r.spec.cpu <= free.cpu+q.spec.cpu && r.spec.memory <= free.memory+q.spec.memory

@@ -120,9 +120,10 @@ type world struct {
 	refused []int32 // that are invalid
 	others  []string
 
-	ranks     ranks   // of placed pods
-	reserved  []int32 // nominated pods that wait, while a Plan is made
-	doomed    []int32 // victims of this Plan
+	ranks     ranks         // of placed pods
+	reserved  []reservation // for nominated pods that wait, while a Plan is made
+	doomed    []int32       // victims of this Plan
+	seated    []int32       // pods in their place, while it preempts
 	tried     []int32
 	moves     int // of pods that run, in this Plan
 	repairs   int // that this Plan may still try

@@ -429,10 +429,10 @@ func undisturbed(v View, p Plan) bool {
 // departures checks who leaves or moves: victims have less priority than the pod they leave for and stay until the end;
 // moved pods fit where they go; no budget lets more go than it allows.
 func (j *judge) departures(v View, p Plan) error {
-	gone := map[string]bool{}
+	gone, vacated := map[string]bool{}, map[string]bool{}
 	for _, x := range p.Preemptions {
 		pod := j.pod(x.Pod)
-		if pod == nil || pod.Host != "" || pod.NeverPreempts || len(x.Victims) == 0 {
+		if pod == nil || pod.Host != "" || pod.NeverPreempts || len(x.Victims) == 0 && !vacated[x.Host] {
 			return fmt.Errorf("preemption for %s", x.Pod)
 		}
 		for _, id := range x.Victims {
@@ -440,7 +440,7 @@ func (j *judge) departures(v View, p Plan) error {
 			if q == nil || q.Host != x.Host || q.Priority >= pod.Priority || q.Leaving || gone[id] {
 				return fmt.Errorf("victim %s for %s", id, x.Pod)
 			}
-			gone[id] = true
+			gone[id], vacated[x.Host] = true, true
 		}
 	}
 	for _, m := range p.Moves {
