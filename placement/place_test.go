@@ -474,8 +474,9 @@ func TestWhatARebalancingLeavesIsUsed(t *testing.T) {
 	for i := range v.Pods[9:] {
 		v.Pods[9+i].Selector = []Label{{"ssd", "yes"}}
 	}
-	p := Place(v, Options{Rebalance: Eager})
-	if err := check(v, p); err != nil {
+	o := Options{Rebalance: Eager}
+	p := Place(v, o)
+	if err := check(v, o, p); err != nil {
 		t.Error(err)
 	}
 	left := 0
@@ -499,7 +500,8 @@ func TestNoPodMovesTwice(t *testing.T) {
 		for i := range rapid.IntRange(2, 8).Draw(t, "wait") {
 			v.Pods = append(v.Pods, Pod{UID: fmt.Sprint("w", i), Requests: Resources{CPU: rapid.Int64Range(3, 12).Draw(t, "cpu")}})
 		}
-		if err := check(v, Place(v, Options{Moves: 8, Preempt: true})); err != nil {
+		o := Options{Moves: 8, Preempt: true}
+		if err := check(v, o, Place(v, o)); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -156,11 +156,11 @@ func drawBoldOptions(t *rapid.T) Options {
 // No hard rule and no capacity is ever broken, nothing is pending that fits, every reason is true.
 func TestEveryRuleHolds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		v := drawView(t)
+		v, o := drawView(t), drawBoldOptions(t)
 		if err := Validate(v); err != nil {
 			t.Fatal(err)
 		}
-		if err := check(v, Place(v, drawBoldOptions(t))); err != nil {
+		if err := check(v, o, Place(v, o)); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -177,7 +177,7 @@ func TestDrawnViewsReachEveryReason(t *testing.T) {
 			o = Options{Preempt: true, Moves: 3, Rebalance: Eager}
 		}
 		p := Place(v, o)
-		if err := check(v, p); err != nil {
+		if err := check(v, o, p); err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range p.Moves {
@@ -210,6 +210,55 @@ func TestDrawnViewsReachEveryReason(t *testing.T) {
 			t.Errorf("no drawn view ever led to %q", text)
 		}
 	}
+}
+
+// drawContest is one to three hosts full of pods of low priority, and pods of several higher ones that all want the same room.
+func drawContest(t *rapid.T) View {
+	var v View
+	for i := range rapid.IntRange(1, 3).Draw(t, "hosts") {
+		h := drawHost(t, i)
+		h.Taints, h.Cordoned, h.NotReady = nil, false, ""
+		h.Allocatable = Resources{CPU: 12, Memory: 20 << 20, Disk: 20, Pods: 8, Extended: []Amount{{"gpu", 2}}}
+		v.Hosts = append(v.Hosts, h)
+	}
+	for i := range rapid.IntRange(4, 18).Draw(t, "pods") {
+		p := drawPod(t, i)
+		p.Selector, p.Required, p.Hosts, p.Nominated, p.Gated = nil, nil, nil, "", false
+		p.Requests.CPU = rapid.Int64Range(1, 6).Draw(t, "more cpu")
+		p.Host = ""
+		if i%3 > 0 {
+			p.Host = v.Hosts[i%len(v.Hosts)].ID
+		} else {
+			p.Priority += 2
+		}
+		v.Pods = append(v.Pods, p)
+	}
+	for i := range rapid.IntRange(0, 1).Draw(t, "budgets") {
+		v.Budgets = append(v.Budgets, drawBudget(t, i))
+	}
+	return v
+}
+
+// Nobody leaves in vain: whoever is promised room has it beside all others who are promised theirs, also those of earlier Plans
+// whose victims are still leaving.
+func TestPromisesFitOneAnother(t *testing.T) {
+	o := Options{Preempt: true}
+	rapid.Check(t, func(t *rapid.T) {
+		v := drawContest(t)
+		for round := range 3 {
+			p := Place(v, o)
+			if err := check(v, o, p); err != nil {
+				t.Fatal(err)
+			}
+			v = carryOut(v, p)
+			v.Pods = slices.DeleteFunc(v.Pods, func(p Pod) bool { return p.Leaving && rapid.IntRange(0, 2).Draw(t, "gone") == 0 })
+			for i := range rapid.IntRange(0, 2).Draw(t, "come") {
+				p := drawPod(t, 100*(round+1)+i)
+				p.Selector, p.Required, p.Hosts, p.Nominated, p.Gated, p.Host = nil, nil, nil, "", false, ""
+				v.Pods = append(v.Pods, p)
+			}
+		}
+	})
 }
 
 func shuffled[T any](t *rapid.T, s []T) []T {

@@ -332,10 +332,14 @@ func (j *judge) keptAway(p *Pod, h *Host) (why string) {
 }
 
 // check replays a plan: every bind must be possible when its turn comes, every alternative too, and every pending pod must be
-// refused by every host at the end, for exactly the reasons given.
-func check(v View, p Plan) error {
+// refused by every host at the end, for exactly the reasons given. (A pod to which an earlier Plan promised room keeps it from some
+// of those that wait and not from others: then reasons are not compared.) Nobody leaves or moves whom the Options let stay.
+func check(v View, o Options, p Plan) error {
 	j := newJudge(v)
 	answered := map[string]bool{}
+	if err := permitted(o, p); err != nil {
+		return err
+	}
 	if err := j.departures(v, p); err != nil {
 		return err
 	}
@@ -369,10 +373,9 @@ func check(v View, p Plan) error {
 	}
 	reserved := map[string]bool{}
 	for i := range j.pods {
-		reserved[j.pods[i].Nominated] = j.pods[i].Host == ""
-	}
-	for _, x := range p.Preemptions {
-		reserved[x.Host] = true
+		if q := &j.pods[i]; q.Nominated != "" && q.Host == "" {
+			reserved[q.Nominated] = true
+		}
 	}
 	for _, w := range p.Pending {
 		pod := j.pod(w.Pod)
@@ -405,6 +408,61 @@ func check(v View, p Plan) error {
 		if q := &v.Pods[i]; q.Host == "" && !q.Leaving && !q.Gated && !answered[q.UID] {
 			return fmt.Errorf("pod %s has no answer", q.UID)
 		}
+	}
+	return j.successors(p)
+}
+
+// successors lets the victims of one Preemption after the other go, and seats each pod where it was promised room, beside those that
+// still wait for what earlier Plans promised them: nobody leaves in vain.
+func (j *judge) successors(p Plan) error {
+	var wait []*Pod
+	for _, w := range p.Pending {
+		if pod := j.pod(w.Pod); j.awaits(pod) {
+			wait = append(wait, pod)
+		}
+	}
+	for _, pod := range wait {
+		pod.Host = pod.Nominated
+	}
+	for _, x := range p.Preemptions {
+		for _, id := range x.Victims {
+			j.pod(id).Host = ""
+		}
+		pod := j.pod(x.Pod)
+		if why := j.refuses(pod, j.host(x.Host)); why != nil {
+			return fmt.Errorf("%v leave %s in vain for %s: %v", x.Victims, x.Host, x.Pod, why)
+		}
+		pod.Host = x.Host
+	}
+	return nil
+}
+
+// awaits tells whether pods of no higher priority are leaving the host that the pod is promised and may be on.
+func (j *judge) awaits(p *Pod) bool {
+	h := j.host(p.Nominated)
+	if h == nil {
+		return false
+	}
+	rules := newJudge(View{Hosts: []Host{*h}})
+	rules.hosts[0].Allocatable = Resources{CPU: 1 << 60, Memory: 1 << 60, Disk: 1 << 60, Pods: 1 << 60, Extended: []Amount{{"gpu", 1 << 60}}}
+	alone := *p
+	alone.Spread, alone.Affinity = nil, nil
+	return rules.refuses(&alone, &rules.hosts[0]) == nil && slices.ContainsFunc(j.pods, func(q Pod) bool {
+		return q.Host == h.ID && q.Leaving && q.Priority <= p.Priority
+	})
+}
+
+// permitted checks the Plan against what Options allow to leave or move.
+func permitted(o Options, p Plan) error {
+	repairs := 0
+	for _, m := range p.Moves {
+		if m.For != "" {
+			repairs++
+		}
+	}
+	newcomers := len(p.Moves) - repairs
+	if len(p.Preemptions) > 0 && !o.Preempt || repairs > o.Moves || newcomers > 0 && o.Rebalance == Off {
+		return fmt.Errorf("%+v: %d preemptions, %d moves for others, %d to newcomers", o, len(p.Preemptions), repairs, newcomers)
 	}
 	return nil
 }
@@ -450,7 +508,7 @@ func (j *judge) departures(v View, p Plan) error {
 		}
 		gone[m.Pod] = true
 		q.Host = ""
-		if why := j.refuses(q, j.host(m.To)); why != nil && m.For != "" {
+		if why := j.refuses(q, j.host(m.To)); why != nil {
 			return fmt.Errorf("move of %s to %s: %v", m.Pod, m.To, why)
 		}
 		if j.host(m.To).LastResort {
