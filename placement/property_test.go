@@ -261,6 +261,47 @@ func TestPromisesFitOneAnother(t *testing.T) {
 	})
 }
 
+// Who is more important is not kept out by who is less: what is pending fits nowhere either when all that this Plan has bound of lower
+// priority is thought away. (Company comes with
+// those, and spreads even out by them; repair, exchange and promises follow other rules.)
+func TestPriorityIsNeverInverted(t *testing.T) {
+	judged, bound := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		v := rapid.OneOf(rapid.Custom(drawView), rapid.Custom(drawContest)).Draw(t, "view")
+		for i := range v.Pods {
+			v.Pods[i].Nominated = ""
+		}
+		p := Place(v, drawOptions(t))
+		if !undisturbed(v, p) {
+			return
+		}
+		for _, w := range p.Pending {
+			j := newJudge(v)
+			pod := j.pod(w.Pod)
+			if len(pod.Affinity) > 0 || slices.ContainsFunc(pod.Spread, func(s Spread) bool { return s.Hard }) {
+				continue
+			}
+			judged++
+			for _, b := range p.Binds {
+				if q := j.pod(b.Pod); q.Priority >= pod.Priority {
+					q.Host = b.Host
+				} else {
+					bound++
+				}
+			}
+			for i := range j.hosts {
+				if h := &j.hosts[i]; j.refuses(pod, h) == nil {
+					t.Fatalf("pod %s of priority %d is pending, but fits on %s without those of lower priority", w.Pod, pod.Priority, h.ID)
+				}
+			}
+		}
+	})
+	t.Logf("%d pending pods judged, beside %d binds of lower priority", judged, bound)
+	if bound == 0 {
+		t.Error("no drawn view ever bound a pod of lower priority than one that is pending")
+	}
+}
+
 func shuffled[T any](t *rapid.T, s []T) []T {
 	if len(s) < 2 {
 		return s // nil stays nil, empty stays empty
