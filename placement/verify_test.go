@@ -444,9 +444,9 @@ func (j *judge) awaits(p *Pod) bool {
 		return false
 	}
 	rules := newJudge(View{Hosts: []Host{*h}})
-	rules.hosts[0].Allocatable = Resources{CPU: 1 << 60, Memory: 1 << 60, Disk: 1 << 60, Pods: 1 << 60, Extended: []Amount{{"gpu", 1 << 60}}}
+	rules.hosts[0].Allocatable = Resources{Pods: 1}
 	alone := *p
-	alone.Spread, alone.Affinity = nil, nil
+	alone.Spread, alone.Affinity, alone.Requests = nil, nil, Resources{}
 	return rules.refuses(&alone, &rules.hosts[0]) == nil && slices.ContainsFunc(j.pods, func(q Pod) bool {
 		return q.Host == h.ID && q.Leaving && q.Priority <= p.Priority
 	})
