@@ -85,7 +85,7 @@ figures: build
 
 ## bench: benchmarks of the rooms
 bench:
-	go test -run '^$$' -bench . -benchmem -timeout 30m ./gossip/... ./placement/... ./netmesh/... ./ingress/...
+	go test -run '^$$' -bench . -benchmem -timeout 30m ./gossip/... ./placement/... ./netmesh/... ./ingress/... ./node/binder/judge
 
 ## lint: gofmt, go vet, and golangci-lint, which is compiled first where it is missing (some minutes, once)
 lint: $(LINTER)

@@ -32,6 +32,7 @@ import (
 type upstream struct {
 	snapshot *cache.Snapshot
 	plugins  []fwk.Plugin
+	next     int // node to begin the next decision with
 }
 
 type factory struct {
