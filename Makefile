@@ -12,7 +12,7 @@ LDFLAGS    := -s -w -X github.com/orpheus-mesh/orpheus/node.version=$(VERSION) \
 	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
 	-X k8s.io/component-base/version.gitTreeState=clean
 
-PACKAGES := docker.io procps nftables iproute2 util-linux busybox-static redis-server redis-tools docker-registry conntrack curl ca-certificates
+PACKAGES := docker.io procps nftables iproute2 util-linux busybox-static redis-server redis-tools docker-registry conntrack curl ca-certificates qemu-user-static
 LINTER   := .cache/bin/golangci-lint
 
 KUBECTL := v1.37.2
