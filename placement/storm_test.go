@@ -86,6 +86,55 @@ func TestFlappingMovesAreBounded(t *testing.T) {
 	})
 }
 
+// The whole chain: one of ten hosts comes and goes while workloads are rolled out, and damping makes it a last resort. What it costs is
+// bounded by the time and not by the flaps, nobody waits for it, and no pod but those that it had is bound again.
+func TestFlappingHostCostsFewBinds(t *testing.T) {
+	d, flapped := DefaultDamping(), 0
+	rapid.Check(t, func(t *rapid.T) {
+		hosts, pods, s := hostsOf(10, 8000, 64), podsOf(60, "web", nil), NewState(Options{Preempt: true})
+		s.Apply(Delta{Hosts: hosts, Pods: pods})
+		var f Flaps
+		now, costly, bound, crowd := dawn, 0, 0, 0
+		seconds := func(what string) { now = now.Add(time.Duration(rapid.IntRange(1, 45).Draw(t, what)) * time.Second) }
+		for i := range rapid.IntRange(1, 100).Draw(t, "flaps") {
+			up, down := hosts[0], hosts[0]
+			f = d.Aged(f, now)
+			up.LastResort, down.NotReady = f.Suppressed, "out of sight"
+			fresh := podsOf(20, fmt.Sprint("rolled-out-", i), nil)
+			rolled := Delta{Hosts: []Host{up}, Pods: fresh}
+			for _, p := range pods[:20] {
+				rolled.GonePods = append(rolled.GonePods, p.UID)
+			}
+			pods = append(pods[20:], fresh...)
+			if p := s.Apply(rolled); len(p.Binds) != 20 || len(p.Pending) > 0 {
+				t.Fatalf("%d of 20 pods bound, %d pending", len(p.Binds), len(p.Pending))
+			}
+			seconds("up")
+			lost := Delta{Hosts: []Host{down}}
+			for _, uid := range s.on(up.ID) {
+				at := slices.IndexFunc(pods, func(p Pod) bool { return p.UID == uid })
+				lost.Pods = append(lost.Pods, pods[at])
+			}
+			f = d.Lost(f, now)
+			p := s.Apply(lost)
+			if len(p.Binds) != len(lost.Pods) || len(p.Pending) > 0 {
+				t.Fatalf("%d pods lost, %d bound again, %d pending", len(lost.Pods), len(p.Binds), len(p.Pending))
+			}
+			if bound, crowd = bound+len(p.Binds), max(crowd, len(p.Binds)); len(p.Binds) > 0 {
+				costly++
+			}
+			seconds("down")
+		}
+		flapped += costly
+		if most := 3 + int(now.Sub(dawn)/(45*time.Second)); costly > most || bound > most*crowd {
+			t.Fatalf("%d losses in %s made %d pods move, at most %d may", costly, now.Sub(dawn), bound, most)
+		}
+	})
+	if flapped == 0 {
+		t.Error("no loss ever cost anything: there was nothing to bound")
+	}
+}
+
 func TestAgeingHalves(t *testing.T) {
 	d := DefaultDamping()
 	f := Flaps{Penalty: 8000, At: dawn}
