@@ -75,6 +75,25 @@ func TestTheBuriedAreBounded(t *testing.T) {
 	}
 }
 
+// So do those that larger ones of their own lives replace.
+func TestTheHeldAreBoundedAlsoWhereOneReplacesAnother(t *testing.T) {
+	h := newHolding()
+	for round, body := range []int{8, 1 << 20} {
+		for n := range 80 {
+			r := numbered(t, n+80*round, body)
+			r.Part = Status
+			binary.BigEndian.PutUint64(r.UID[:], uint64(n))
+			h.add(r, maxHeld)
+			if h.bytes > maxHeldBytes || len(h.order) > 80 {
+				t.Fatalf("%d records of %d bytes are held", len(h.order), h.bytes)
+			}
+		}
+	}
+	if last := h.order[len(h.order)-1].Dot.N; last != 160 || len(h.byLife) != len(h.order) {
+		t.Errorf("%d lives, %d records, the last is %d", len(h.byLife), len(h.order), last)
+	}
+}
+
 // Statuses that wait for their object take no more bytes than they may, nor more places.
 func TestTheHeldAreBounded(t *testing.T) {
 	for _, c := range []struct{ records, body, most int }{{80, 1 << 20, maxHeld}, {300, 8, 100}} {

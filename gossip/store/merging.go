@@ -217,17 +217,12 @@ func newHolding() holding { return holding{byLife: map[UID][]*Record{}} }
 
 func (h *holding) add(r *Record, most int) {
 	mine := h.byLife[r.UID]
-	for i, o := range mine {
-		if o.Part != r.Part {
-			continue
+	if i := slices.IndexFunc(mine, func(o *Record) bool { return o.Part == r.Part }); i >= 0 {
+		if !r.newer(mine[i]) {
+			return
 		}
-		if r.newer(o) {
-			h.remove(o)
-			h.byLife[r.UID] = append(slices.Delete(slices.Clone(mine), i, i+1), r)
-			h.order = append(h.order, r)
-			h.bytes += r.size()
-		}
-		return
+		h.remove(mine[i])
+		mine = slices.Delete(slices.Clone(mine), i, i+1)
 	}
 	h.byLife[r.UID] = append(mine, r)
 	h.order = append(h.order, r)
