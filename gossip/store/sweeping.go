@@ -100,7 +100,7 @@ func (c *core) heldBack(now time.Time) Stamp {
 		switch {
 		case c.outdated(r):
 			past = append(past, r)
-		case c.cfg.Class(r.Key) == Durable && c.life(r.Key, r.UID) == nil && (r.Stamp <= stampOf(now.Add(maxLead)) || c.member(r.Dot.Actor)):
+		case c.cfg.Class(r.Key) == Durable && c.older(r) && (r.Stamp <= stampOf(now.Add(maxLead)) || c.member(r.Dot.Actor)):
 			s = min(s, r.born())
 		}
 		return true
@@ -109,6 +109,13 @@ func (c *core) heldBack(now time.Time) Stamp {
 		c.early = c.early.without(r)
 	}
 	return s
+}
+
+// older tells that a record's life is unknown here, or not known to be as old as the record says: the same object may have been
+// made twice, at times that differ.
+func (c *core) older(r *Record) bool {
+	l := c.life(r.Key, r.UID)
+	return l == nil || r.born() < l.born()
 }
 
 // adopt takes over a peer's horizons after both sides hold the same records: what the peer purged goes here too.

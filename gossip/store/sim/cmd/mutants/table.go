@@ -83,5 +83,5 @@ var mutants = []mutant{
 	{"what ends by letting go keeps its status", "redating.go", "			c.turned(now, l, wasDead[l])\n", ""},
 	{"edits under another's record are let go", "redating.go", "		if r.Dot.Actor != c.self && r.after().of(c.self).human == 0 {\n", "		if r.Dot.Actor != c.self {\n"},
 	{"an author's later record has not seen the earlier one", "redating.go", "		return v.after().of(r.Dot.Actor).seen >= r.Dot.N &&", "		return v.context.of(r.Dot.Actor).seen >= r.Dot.N &&"},
-	{"events hold horizons back", "sweeping.go", "		case c.cfg.Class(r.Key) == Durable && c.life(", "		case c.life("},
+	{"events hold horizons back", "sweeping.go", "		case c.cfg.Class(r.Key) == Durable && c.older(", "		case c.older("},
 }
