@@ -151,7 +151,7 @@ func neverRan(s *sighting, p *plan, cs, old v1.ContainerStatus, name string) v1.
 	}
 	if old.State.Running != nil {
 		cs.ContainerID, cs.ImageID, cs.RestartCount = old.ContainerID, old.ImageID, old.RestartCount
-		gone := &v1.ContainerStateTerminated{Reason: "ContainerStatusUnknown", ExitCode: 137, ContainerID: old.ContainerID,
+		gone := &v1.ContainerStateTerminated{Reason: "ContainerStatusUnknown", ExitCode: bySIGKILL, ContainerID: old.ContainerID,
 			Message: "The container could not be located when the pod was last looked at", StartedAt: old.State.Running.StartedAt}
 		if s.over() {
 			cs.State.Terminated = gone
@@ -163,7 +163,7 @@ func neverRan(s *sighting, p *plan, cs, old v1.ContainerStatus, name string) v1.
 	}
 	if (p.Failed != "" || s.over()) && len(s.Pod.Spec.InitContainers) == 0 {
 		// The pod ended before it began: who still read ContainerCreating would wait for ever.
-		cs.State.Terminated = &v1.ContainerStateTerminated{Reason: "ContainerStatusUnknown", ExitCode: 137, Message: "The pod ended before the container was started"}
+		cs.State.Terminated = &v1.ContainerStateTerminated{Reason: "ContainerStatusUnknown", ExitCode: bySIGKILL, Message: "The pod ended before the container was started"}
 		return cs
 	}
 	cs.State.Waiting = &v1.ContainerStateWaiting{Reason: creating(s)}

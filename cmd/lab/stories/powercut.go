@@ -66,19 +66,29 @@ func (s *Stage) cut(ctx context.Context, o *observer, cut *PowerCut) error {
 	if err := s.M.Bed.Poweroff(ctx, cut.Victim); err != nil {
 		return err
 	}
-	first := func(after *time.Duration, reached bool) bool {
-		if reached && *after == 0 {
-			*after = time.Since(start)
+	note := func() { // what shows on the way
+		for after, reached := range map[*time.Duration]bool{&cut.Suspected: len(lost) > 0 && o.doubted(cut.Victim), &cut.Dead: o.lost(cut.Victim)} {
+			if reached && *after == 0 {
+				*after = time.Since(start)
+			}
 		}
-		return *after > 0
 	}
-	at, err := o.until(ctx, 60*time.Second, "what was lost with "+cut.Victim+" is replaced", func() error {
-		first(&cut.Suspected, len(lost) > 0 && o.doubted(cut.Victim))
-		first(&cut.Dead, o.lost(cut.Victim))
+	at, err := o.until(ctx, 30*time.Second, "endpoints of "+cut.Victim+" withdrawn", func() error {
+		note()
 		serving := o.serving()
-		if !first(&cut.Withdrawn, !slices.ContainsFunc(lost, func(ip string) bool { return serving[ip] })) {
-			return errors.New("its addresses still take traffic")
+		for _, ip := range lost {
+			if serving[ip] {
+				return fmt.Errorf("%s still takes traffic", ip)
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	cut.Withdrawn = at.Sub(start)
+	at, err = o.until(ctx, 60*time.Second, "replacements Ready", func() error {
+		note()
 		for app, n := range want {
 			if got := len(o.ready(app, cut.Victim)); got < n {
 				return fmt.Errorf("%s has %d ready of %d", app, got, n)
