@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,7 +22,25 @@ type known struct {
 	Zone   string         `json:"zone,omitempty"`
 	Left   bool           `json:"left,omitempty"`
 	Lost   bool           `json:"lost,omitempty"` // was Failed when last judged
+
+	more string // fields of a later version, a JSON object
 }
+
+// facts is a known peer without the fields of later versions.
+type facts known
+
+// UnmarshalJSON keeps the fields of later versions.
+func (k *known) UnmarshalJSON(b []byte) error {
+	if err := json.Unmarshal(b, (*facts)(k)); err != nil {
+		return err
+	}
+	more, err := unknown(b, facts{})
+	k.more = string(more)
+	return err
+}
+
+// MarshalJSON writes the fields of later versions, too.
+func (k known) MarshalJSON() ([]byte, error) { return beside(facts(k), []byte(k.more)) }
 
 // book is the list of all peers ever met, mirrored to a file.
 type book struct {
@@ -57,6 +76,9 @@ func (b *book) learn(k known) bool {
 	}
 	if k.Region == "" && k.Zone == "" {
 		k.Region, k.Zone = old.Region, old.Zone
+	}
+	if k.more == "" {
+		k.more = old.more
 	}
 	if ok && old == k {
 		return false

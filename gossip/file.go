@@ -2,9 +2,13 @@ package gossip
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 )
 
 // writeFile replaces path as one step that survives a power cut: a synced temporary file, a rename, a synced directory.
@@ -60,4 +64,33 @@ func readJSON(path string, v any) error {
 		return fmt.Errorf("decode %s: %w", path, err)
 	}
 	return nil
+}
+
+// unknown are the fields of a JSON object that the struct v has no place for, as an object; nothing where there are none.
+func unknown(object []byte, v any) ([]byte, error) {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(object, &all); err != nil {
+		return nil, err
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		maps.DeleteFunc(all, func(key string, _ json.RawMessage) bool { return strings.EqualFold(key, name) })
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(all)
+}
+
+// beside is v, a struct, as a JSON object with the fields of another one.
+func beside(v any, more []byte) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil || len(more) == 0 {
+		return b, err
+	}
+	var all map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(more, &all), json.Unmarshal(b, &all)); err != nil {
+		return nil, err
+	}
+	return json.Marshal(all)
 }

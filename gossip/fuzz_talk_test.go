@@ -239,7 +239,7 @@ func (s *shelf) Get(k store.Key) (*store.Object, store.Revision) {
 }
 
 func (s *shelf) Write(_ context.Context, w store.Write) (*store.Object, error) {
-	s.written = new(tokenRecord)
+	s.body, s.written = w.Body, new(tokenRecord)
 	return &store.Object{}, json.Unmarshal(w.Body, s.written)
 }
 

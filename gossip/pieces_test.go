@@ -1,6 +1,8 @@
 package gossip
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"testing"
 	"time"
@@ -45,6 +47,42 @@ func TestRedialNeverStops(t *testing.T) {
 				t.Errorf("absent for %s: waits %s, want 1 s to %s", c.absent, got, c.most)
 			}
 		}
+	}
+}
+
+// TestFieldsOfALaterVersionStay where this one writes anew what it read.
+func TestFieldsOfALaterVersionStay(t *testing.T) {
+	cfg := configure(t, "n0")
+	file := `[{"id":"p","name":"n1","addr":"192.0.2.1:7946","lost":true,"rack":{"row":7}},{"id":"q","name":"n2","addr":"192.0.2.2:7946"}]`
+	if err := os.WriteFile(cfg.path(peersFile), []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, err := openBook(cfg.path(peersFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.stands("p", Alive)
+	b.learn(known{ID: "p", Name: "n1", Region: "eu"})
+	if err := b.save(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(cfg.path(peersFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain bytes.Buffer
+	want := `[{"addr":"192.0.2.1:7946","id":"p","name":"n1","rack":{"row":7},"region":"eu"},{"id":"q","name":"n2","addr":"192.0.2.2:7946"}]`
+	if err := json.Compact(&plain, got); err != nil || plain.String() != want {
+		t.Errorf("%v, known peers are\n%s, want\n%s", err, plain.Bytes(), want)
+	}
+
+	now := time.Unix(1_800_000_000, 0)
+	s := &shelf{body: []byte(`{"expiry":1800000060,"uses":{"most":3}}`)}
+	if err := redeem(t.Context(), s, []byte("secret"), "a", now); err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"expiry":1800000060,"usedAt":1800000000,"usedBy":"a","uses":{"most":3}}`; string(s.body) != want {
+		t.Errorf("the token's record is %s, want %s", s.body, want)
 	}
 }
 

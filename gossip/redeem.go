@@ -54,8 +54,12 @@ func redeem(ctx context.Context, r registry, secret []byte, id ID, now time.Time
 		if err != nil || again {
 			return err
 		}
+		more, err := unknown(obj.Bodies[store.Intent], rec)
+		if err != nil {
+			return fmt.Errorf("read the token's record: %w", err)
+		}
 		rec.UsedBy, rec.UsedAt = id, now.Unix()
-		body, err := json.Marshal(rec)
+		body, err := beside(rec, more)
 		if err != nil {
 			return err
 		}

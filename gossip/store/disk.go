@@ -190,7 +190,7 @@ func (d *disk) read(tx *bolt.Tx, s *saved) error {
 	}
 	s.forgot = tx.Bucket(bucketMeta).Get(metaForgetful) != nil
 	err = tx.Bucket(bucketHorizon).ForEach(func(k, v []byte) (err error) {
-		s.horizon[string(k)], err = decodeHorizon(k, v)
+		s.horizon[string(k)], _, err = decodeHorizon(k, v)
 		return err
 	})
 	if err != nil {
@@ -225,7 +225,7 @@ func (d *disk) commit(b *batch) (err error) {
 			}
 		}
 		for _, h := range b.horizon {
-			if err := tx.Bucket(bucketHorizon).Put([]byte(h.kind), h.encode()); err != nil {
+			if err := h.put(tx.Bucket(bucketHorizon)); err != nil {
 				return err
 			}
 		}
@@ -249,6 +249,15 @@ func (d *disk) commit(b *batch) (err error) {
 		d.lost = lost
 	}
 	return err
+}
+
+// put raises a horizon, and leaves what a later version wrote beside it.
+func (h horizonOf) put(b *bolt.Bucket) error {
+	var more []byte
+	if old := b.Get([]byte(h.kind)); old != nil {
+		_, more, _ = decodeHorizon([]byte(h.kind), old)
+	}
+	return b.Put([]byte(h.kind), h.encode(more))
 }
 
 func (op diskOp) apply(b *bolt.Bucket) error {

@@ -52,7 +52,7 @@ func readBuckets(disk map[string]map[string][]byte) (s *saved, err error) {
 	}
 	_, s.forgot = disk[string(bucketMeta)][string(metaForgetful)]
 	for k, v := range disk[string(bucketHorizon)] {
-		if s.horizon[k], err = decodeHorizon([]byte(k), v); err != nil {
+		if s.horizon[k], _, err = decodeHorizon([]byte(k), v); err != nil {
 			return nil, err
 		}
 	}
@@ -95,7 +95,7 @@ func (b *batch) Changes() []Change {
 		out = append(out, Change{string(bucketLost), string(storedKey(r)), storedValue(r), r})
 	}
 	for _, h := range b.horizon {
-		out = append(out, Change{Bucket: string(bucketHorizon), Key: h.kind, Value: h.encode()})
+		out = append(out, Change{Bucket: string(bucketHorizon), Key: h.kind, Value: h.encode(nil)})
 	}
 	forgot := Change{Bucket: string(bucketMeta), Key: string(metaForgetful)}
 	if b.forgot {

@@ -167,8 +167,8 @@ func FuzzStored(f *testing.F) {
 			return m.encode(more), err
 		})
 		survives(t, b, func(b []byte) ([]byte, error) {
-			at, err := decodeHorizon(nil, b)
-			return horizonOf{at: at}.encode(), err
+			at, more, err := decodeHorizon(nil, b)
+			return horizonOf{at: at}.encode(more), err
 		})
 	})
 }

@@ -72,16 +72,16 @@ func formats(t testing.TB) []format {
 			m, more, err := decodeMarks(b)
 			return m.encode(more), err
 		}},
-		{"disk-death", death{2, time.Unix(1_700_000_000, 0)}.encode(), func(b []byte) ([]byte, error) {
+		{"disk-death", death{2, time.Unix(1_700_000_000, 0), "more"}.encode(), func(b []byte) ([]byte, error) {
 			_, e, ok := decodeDeath(make([]byte, 32), b)
 			if !ok {
 				return nil, errCorrupt
 			}
 			return e.encode(), nil
 		}},
-		{"disk-horizon", horizons[1].encode(), func(b []byte) ([]byte, error) {
-			at, err := decodeHorizon([]byte("core/pods"), b)
-			return horizonOf{at: at}.encode(), err
+		{"disk-horizon", horizons[1].encode([]byte("more")), func(b []byte) ([]byte, error) {
+			at, more, err := decodeHorizon([]byte("core/pods"), b)
+			return horizonOf{at: at}.encode(more), err
 		}},
 	}
 }

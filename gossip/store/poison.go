@@ -34,6 +34,7 @@ type poison struct {
 type death struct {
 	times int
 	last  time.Time
+	more  string // what a later version appended
 }
 
 // Poisoned is a record that this server skips, because the process ended while it merged it.
@@ -91,7 +92,8 @@ func (p *poison) recall(d *disk, now time.Time) error {
 		if len(died) != 1 {
 			return nil
 		}
-		e := death{p.known[died[0]].times + 1, now}
+		e := p.known[died[0]]
+		e.times, e.last = e.times+1, now
 		p.known[died[0]] = e
 		return b.Put(died[0][:], e.encode())
 	})
@@ -145,7 +147,8 @@ func (e death) until() time.Time {
 }
 
 func (e death) encode() []byte {
-	return sealed(binary.BigEndian.AppendUint64([]byte{byte(min(e.times, 255))}, uint64(e.last.Unix())))
+	b := binary.BigEndian.AppendUint64([]byte{byte(min(e.times, 255))}, uint64(e.last.Unix()))
+	return sealed(append(b, e.more...))
 }
 
 func decodeDeath(k, v []byte) (h hash, e death, ok bool) {
@@ -153,7 +156,7 @@ func decodeDeath(k, v []byte) (h hash, e death, ok bool) {
 	if !ok || len(k) != len(h) || len(v) < 9 {
 		return h, e, false
 	}
-	return hash(k), death{int(v[0]), time.Unix(int64(binary.BigEndian.Uint64(v[1:])), 0)}, true
+	return hash(k), death{int(v[0]), time.Unix(int64(binary.BigEndian.Uint64(v[1:])), 0), string(v[9:])}, true
 }
 
 // skips tells whether a record must not be merged now.

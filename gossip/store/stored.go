@@ -43,18 +43,21 @@ func decodeMarks(b []byte) (m marks, more []byte, err error) {
 	return m, bytes.Clone(v[marksSize:]), nil
 }
 
-func (h horizonOf) encode() []byte { return sealed(binary.BigEndian.AppendUint64(nil, uint64(h.at))) }
+func (h horizonOf) encode(more []byte) []byte {
+	return sealed(append(binary.BigEndian.AppendUint64(nil, uint64(h.at)), more...))
+}
 
-// decodeHorizon also reads the 8 bytes without a sum of files from before horizons had one.
-func decodeHorizon(kind, b []byte) (Stamp, error) {
+// decodeHorizon also returns what a later version appended, and reads the 8 bytes without a sum of files from before horizons
+// had one.
+func decodeHorizon(kind, b []byte) (at Stamp, more []byte, err error) {
 	v, ok := unsealed(b)
 	if len(b) == 8 {
 		v, ok = b, true
 	}
 	if !ok || len(v) < 8 || len(kind) > maxField {
-		return 0, fmt.Errorf("%w: horizon of %.100q", errCorrupt, kind)
+		return 0, nil, fmt.Errorf("%w: horizon of %.100q", errCorrupt, kind)
 	}
-	return Stamp(binary.BigEndian.Uint64(v)), nil
+	return Stamp(binary.BigEndian.Uint64(v)), bytes.Clone(v[8:]), nil
 }
 
 // sealed appends the sum of b.
