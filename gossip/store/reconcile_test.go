@@ -2,9 +2,13 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"testing"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // reconcile runs one reconciliation between two stores over a pipe without any buffer.
@@ -131,4 +135,49 @@ func (c *cutConn) Write(b []byte) (int, error) {
 		_ = c.Conn.Close()
 	}
 	return c.Conn.Write(b)
+}
+
+// A receiver's credit is one frame: whoever sends gets rid of the next one only once all before it are on the receiver's disk,
+// however slow that is.
+func TestASenderIsHeldBackByTheReceiversDisk(t *testing.T) {
+	m := newMesh()
+	m.mute = true
+	a, b := m.add(t, "a"), m.add(t, "b")
+	fill(t, a, "a", 3000)
+	x, y := net.Pipe()
+	defer x.Close()
+	defer y.Close()
+	ahead := &creditConn{Conn: y, disk: b.disk}
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.ServeReconcile(t.Context(), ahead)
+		done <- err
+	}()
+	st, err := b.Reconcile(t.Context(), x)
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	if st.Merged != 3000 || ahead.frames < 3000/sendRecords || ahead.most > sendRecords {
+		t.Errorf("%+v; of %d frames, up to %d records were sent and not on the disk: more than the %d of one", st, ahead.frames, ahead.most, sendRecords)
+	}
+}
+
+// creditConn counts, each time the peer has taken a frame, the records of it and of those before that are not on the peer's disk.
+type creditConn struct {
+	net.Conn
+	disk               *disk
+	frames, sent, most int
+}
+
+func (c *creditConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if _, k := binary.Uvarint(b); k > 0 && b[k] == frameRecords {
+		c.frames++
+		c.sent += len(Unframe(b[k:]))
+		_ = c.disk.db.View(func(tx *bolt.Tx) error {
+			c.most = max(c.most, c.sent-tx.Bucket(bucketRecords).Stats().KeyN)
+			return nil
+		})
+	}
+	return n, err
 }
