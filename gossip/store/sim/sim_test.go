@@ -118,7 +118,7 @@ func TestRegressions(t *testing.T) {
 
 // unmended are the seeds that break a promise still.
 var unmended = map[uint64]string{
-	79174: "(the oracle, it seems) a node refuses a write because of a delete dated an hour ahead that it has, and that does not show yet; the oracle excuses only what a home has",
+	79174: "a home that finds a creation too early has merged the tombstones on which it relies, and does not show it before its next step: a write was refused because of an end that its node did not show",
 }
 
 func TestUnmendedSeedsAreStillWrong(t *testing.T) {
