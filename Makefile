@@ -67,7 +67,7 @@ seeds:
 	@mkdir -p .cache
 	go run ./gossip/store/sim/cmd/seeds -count 100000 -workers $$(nproc) -state .cache/seeds
 
-## mutants: plant 77 bugs into the store, one at a time, and tell how many histories find each
+## mutants: plant 80 bugs into the store, one at a time, and tell how many histories find each
 mutants:
 	go run ./gossip/store/sim/cmd/mutants
 

@@ -18,7 +18,11 @@ import (
 // that answers for it ended the object.
 type oracle struct {
 	ops        []*op
+	about      map[store.Key][]*op
 	bodies     map[string]*op
+	statuses   map[string]*op              // by body
+	released   map[store.UID][]store.Basis // of claims: what delete records let go
+	followed   Followed
 	deletes    map[string][]*op // by UID
 	dots       map[store.Dot][32]byte
 	graves     map[store.Dot]*op // who asked for a delete record
@@ -48,12 +52,13 @@ type op struct {
 	graves   map[store.Dot]basis // the delete records that it made
 	exempt   bool                // whoever held it lost its disk, or was evicted
 	holders  map[string]time.Duration
-	made     map[store.UID]bool // the lives that its puts are of
+	made     map[store.UID]bool // the lives that what it put is of
 	own      bool               // a put that its node's disk was the first to have
 	dot      store.Dot          // of the person's edit that it made
 	twice    bool               // it was made again while all was written anew: that is another edit (DESIGN.md)
 	shows    int                // how often its node had shown the object, when it was asked for
 	why      []*store.Record    // what a home had instead
+	claim    store.Basis        // of a claim: where it was made
 	heard    time.Time          // when, by its own clock
 }
 
@@ -64,7 +69,7 @@ type basis struct {
 }
 
 func newOracle() *oracle {
-	return &oracle{bodies: map[string]*op{}, deletes: map[string][]*op{}, dots: map[store.Dot][32]byte{}, graves: map[store.Dot]*op{}, bad: map[[32]byte]string{}, forgotten: map[store.Key]bool{}, buried: map[store.UID]bool{}, over: map[store.UID]bool{}}
+	return &oracle{about: map[store.Key][]*op{}, bodies: map[string]*op{}, statuses: map[string]*op{}, released: map[store.UID][]store.Basis{}, deletes: map[string][]*op{}, dots: map[store.Dot][32]byte{}, graves: map[store.Dot]*op{}, bad: map[[32]byte]string{}, forgotten: map[store.Key]bool{}, buried: map[store.UID]bool{}, over: map[store.UID]bool{}}
 }
 
 // asked notes a write before it is made.
@@ -83,10 +88,13 @@ func (o *oracle) asked(n *node, w store.Write, spec int) *op {
 		x.answers[x.id] = true
 	}
 	o.ops = append(o.ops, x)
+	o.about[w.Key] = append(o.about[w.Key], x)
 	if w.Op == store.Delete {
 		o.deletes[x.uid] = append(o.deletes[x.uid], x)
 	} else if w.Part == store.Intent {
 		o.bodies[string(w.Body)] = x
+	} else {
+		o.statuses[string(w.Body)] = x
 	}
 	return x
 }
@@ -148,6 +156,15 @@ func (o *oracle) wrote(w *world, n *node, cs []store.Change) {
 		}
 		if r.Op == store.Delete {
 			o.buried[r.UID] = true
+			if r.Claim {
+				o.released[r.UID] = append(o.released[r.UID], r.Basis)
+			}
+		}
+		if x := o.statuses[string(r.Body)]; x != nil && r.Part == store.Status {
+			x.stamp, x.made[r.UID] = max(x.stamp, r.Stamp), true
+			if r.Dot.Actor == n.name {
+				x.holders[n.name] = w.now
+			}
 		}
 		if x := o.source(author, r); x != nil {
 			x.stamp = max(x.stamp, r.Stamp)
@@ -155,6 +172,9 @@ func (o *oracle) wrote(w *world, n *node, cs []store.Change) {
 			if r.Human {
 				x.twice = x.twice || x.dot.N != 0 && x.dot != r.Dot
 				x.dot = r.Dot
+			}
+			if r.Claim && r.Op == store.Put {
+				x.claim = r.Basis
 			}
 			o.surely(x)
 			o.born(w, x, r)
@@ -184,12 +204,13 @@ func (o *oracle) source(author string, r *store.Record) *op {
 		return x
 	}
 	uid := r.UID.String()
-	x := o.first(o.deletes[uid], func(d *op) bool { return d.author == author && d.graves == nil && d.w.Human == r.Human })
-	if x == nil { // the other life of a key, which a put or a delete of the shown one settles
-		x = o.first(o.ops, func(d *op) bool {
-			return d.author == author && d.w.Key == r.Key && d.w.Part == store.Intent && d.w.Human == r.Human
-		})
-	}
+	x := likeliest(o.about[r.Key], func(d *op) bool {
+		ours := d.author == author && d.w.Part == store.Intent && d.w.Human == r.Human
+		if d.w.Op == store.Delete && d.uid == uid {
+			return ours && d.graves == nil
+		}
+		return ours && d.w.Base != nil && d.uid != uid // it wrote the life that is shown, and settles the other ones of the key
+	})
 	if x != nil {
 		if x.graves == nil {
 			x.graves = map[store.Dot]basis{}
@@ -203,9 +224,9 @@ func (o *oracle) source(author string, r *store.Record) *op {
 	return x
 }
 
-// first finds a write that is under way, or else one that was when its node went down, or else the latest that was refused and
+// likeliest finds a write that is under way, or else one that was when its node went down, or else the latest that was refused and
 // may have come about.
-func (o *oracle) first(ops []*op, fits func(*op) bool) *op {
+func likeliest(ops []*op, fits func(*op) bool) *op {
 	for _, likely := range []func(*op) bool{
 		func(d *op) bool { return !d.closed && d.life == d.n.lives },
 		func(d *op) bool { return !d.closed },
@@ -266,7 +287,7 @@ func (o *oracle) crashed(n *node) {
 // forgot notes that a node keeps its name and no longer has what came to it after the given time.
 func (o *oracle) forgot(n *node, since time.Duration) {
 	for _, x := range o.ops {
-		if at, ok := x.holders[n.name]; x.author == n.name && (!ok || at >= since) {
+		if at, ok := x.holders[n.name]; x.author == n.name && (!ok || at >= since || x.w.Part != store.Intent) {
 			o.forgotten[x.w.Key] = true
 		}
 	}
@@ -400,66 +421,6 @@ func (o *oracle) unjudged(w *world, home, n *node, err error) {
 
 func (o *oracle) broken(w *world, n, peer *node, err error) {
 	w.fail("%s cannot reconcile with %s: %v", n.name, peer.name, err)
-}
-
-// settled checks everything that was promised, once all nodes show the same.
-func (o *oracle) settled(w *world) {
-	alive := map[string]*store.Object{} // by UID
-	var shown []*store.Object
-	for _, kind := range []string{pods, things, claims} {
-		for _, x := range w.nodes[0].r.Objects(kind) {
-			alive[x.UID] = x
-			shown = append(shown, x)
-		}
-	}
-	for _, x := range o.ops {
-		if !x.acked || x.exempt || x.w.Part != store.Intent || classOf(x.w.Key) != store.Durable {
-			continue
-		}
-		if x.w.Op == store.Delete && x.w.Kind != claims { // who releases a newer claim leaves the older one
-			if a := alive[x.uid]; a != nil && within(o.answered(a), x.answers) && !o.repeats(a) {
-				w.fail("w%d deleted %s, and it is there: %s", x.id, x.w.Key, describe(a))
-			}
-			continue
-		}
-		if x.w.Human && x.w.Op == store.Put && !o.kept(x, shown, alive) && !(w.plan.forgot && o.setAside(x)) {
-			w.fail("the acknowledged edit w%d of %s %.8s is lost (was on %v)", x.id, x.w.Key, x.uid, x.holders)
-		}
-	}
-}
-
-func (o *oracle) kept(x *op, shown []*store.Object, alive map[string]*store.Object) bool {
-	for _, s := range shown {
-		if s.Key != x.w.Key {
-			continue
-		}
-		all := o.answered(s)
-		for _, sib := range s.Others {
-			o.addSibling(all, s.Key, sib)
-		}
-		if all[x.id] {
-			return true
-		}
-	}
-	for _, d := range o.ops {
-		if d.w.Key == x.w.Key && d.answers[x.id] && (d.sure && (d.w.Op == store.Delete || len(d.graves) > 0) || (d.acked || !d.closed || d.doubtful) && o.ended(d)) {
-			return true
-		}
-	}
-	return false
-}
-
-// setAside: an edit of an object that everybody else had purged, on a node out of an old backup, goes to lost-and-found, and so
-// does what was written on top of it.
-func (o *oracle) setAside(x *op) bool {
-	return slices.ContainsFunc(o.found, func(f *op) bool {
-		for u := range f.made {
-			if o.buried[u] && f.answers[x.id] {
-				return true
-			}
-		}
-		return false
-	})
 }
 
 // equal checks that two nodes show the same.

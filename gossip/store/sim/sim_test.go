@@ -31,12 +31,14 @@ func TestSeeds(t *testing.T) {
 		n = 50
 	}
 	acked, happened := 0, map[string]int{}
+	var followed Followed
 	for s := range n {
 		rep, fault := Run(s, nil)
 		if fault != nil {
 			t.Error(fault)
 		}
 		acked += rep.Acked
+		followed.Add(rep.Followed)
 		for f, k := range rep.Faults {
 			happened[f] += k
 		}
@@ -47,6 +49,15 @@ func TestSeeds(t *testing.T) {
 	if acked < int(n)*50 || n >= 50 && len(happened) < 23 {
 		t.Fatalf("%d acknowledged writes and %d kinds of faults in %d histories: the simulation tests too little (%v)", acked, len(happened), n, happened)
 	}
+	least := Followed{Edits: 50, Machines: 15, Deletes: 15, Statuses: 1, Claims: 10} // in each history, on average
+	if !followed.atLeast(least, int(n)) {
+		t.Fatalf("%+v followed to the end in %d histories: the simulation tests too little", followed, n)
+	}
+}
+
+func (f Followed) atLeast(least Followed, times int) bool {
+	return f.Edits >= times*least.Edits && f.Machines >= times*least.Machines && f.Deletes >= times*least.Deletes &&
+		f.Statuses >= times*least.Statuses && f.Claims >= times*least.Claims
 }
 
 // TestSameSeedSameTrace: nothing of a history comes from elsewhere than its seed.

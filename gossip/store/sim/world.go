@@ -54,6 +54,7 @@ type Report struct {
 	Virtual      time.Duration
 	Converged    time.Duration // from quiet to equal roots
 	Faults       map[string]int
+	Followed     Followed
 }
 
 // Run plays the two histories of a seed, one of chance and a scene, and returns the first fault, or nil. A panic of a replica
@@ -217,13 +218,14 @@ func create(seed, stream uint64, draw func(*world) plan, play func(*world), trac
 func (w *world) report() Report {
 	return Report{
 		Seed: w.seed, Nodes: len(w.nodes), Steps: w.steps, Acked: w.oracle.ackedCount, Virtual: w.now, Converged: w.plan.converged,
-		Faults: w.plan.happened,
+		Faults: w.plan.happened, Followed: w.oracle.followed,
 	}
 }
 
 // add takes a further history of the seed in.
 func (r *Report) add(o Report) {
 	r.Steps, r.Acked, r.Virtual, r.Converged = r.Steps+o.Steps, r.Acked+o.Acked, r.Virtual+o.Virtual, max(r.Converged, o.Converged)
+	r.Followed.Add(o.Followed)
 	for what, n := range o.Faults {
 		r.Faults[what] += n
 	}

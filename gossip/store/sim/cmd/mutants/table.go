@@ -84,4 +84,7 @@ var mutants = []mutant{
 	{"edits under another's record are let go", "redating.go", "		if r.Dot.Actor != c.self && r.after().of(c.self).human == 0 {\n", "		if r.Dot.Actor != c.self {\n"},
 	{"an author's later record has not seen the earlier one", "redating.go", "		return v.after().of(r.Dot.Actor).seen >= r.Dot.N &&", "		return v.context.of(r.Dot.Actor).seen >= r.Dot.N &&"},
 	{"events hold horizons back", "sweeping.go", "		case c.cfg.Class(r.Key) == Durable && c.older(", "		case c.older("},
+	{"of machines' writes side by side the earlier stays", "register.go", "	return cmp.Or(u.claims(v), cmp.Compare(u.Op, v.Op), cmp", "	if k, o := u.after(), v.after(); !u.Human && !v.Human && !u.Claim && u.Op == v.Op && !k.sees(o) && !o.sees(k) {\n		return cmp.Compare(v.Stamp, u.Stamp)\n	}\n	return cmp.Or(u.claims(v), cmp.Compare(u.Op, v.Op), cmp"},
+	{"statuses are ordered by their authors", "merging.go", "	if old != nil && !r.newer(old) {\n", "	if old != nil && r.Dot.compare(old.Dot) <= 0 {\n"},
+	{"the newer of two claims stays", "register.go", "	return cmp.Or(cmp.Compare(v.Basis.Stamp, u.Basis.Stamp), v.Basis.Dot.compare(u.Basis.Dot))\n", "	return cmp.Or(cmp.Compare(u.Basis.Stamp, v.Basis.Stamp), u.Basis.Dot.compare(v.Basis.Dot))\n"},
 }

@@ -68,6 +68,7 @@ func many(from, count uint64, workers int, first bool, state string) error {
 	next.Store(done)
 	var mu sync.Mutex // guards what follows
 	faults, steps, acked, slowest := 0, 0, 0, time.Duration(0)
+	var followed sim.Followed
 	began := time.Now()
 	finished := map[uint64]bool{}
 	var wg sync.WaitGroup
@@ -81,6 +82,7 @@ func many(from, count uint64, workers int, first bool, state string) error {
 				rep, fault := sim.Run(s, nil)
 				mu.Lock()
 				steps, acked, slowest = steps+rep.Steps, acked+rep.Acked, max(slowest, rep.Converged)
+				followed.Add(rep.Followed)
 				if fault != nil {
 					faults++
 					fmt.Println(fault)
@@ -103,6 +105,7 @@ func many(from, count uint64, workers int, first bool, state string) error {
 	remember(state, done)
 	fmt.Printf("%d seeds from %d: %d broken promises, %d steps, %d acknowledged writes, slowest convergence %s, %s\n",
 		done-from, from, faults, steps, acked, slowest.Round(time.Millisecond), time.Since(began).Round(time.Second))
+	fmt.Printf("followed to the end: %+v\n", followed)
 	if faults > 0 {
 		return errors.New("promises were broken")
 	}
