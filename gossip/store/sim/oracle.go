@@ -160,11 +160,9 @@ func (o *oracle) wrote(w *world, n *node, cs []store.Change) {
 				o.released[r.UID] = append(o.released[r.UID], r.Basis)
 			}
 		}
-		if x := o.statuses[string(r.Body)]; x != nil && r.Part == store.Status {
-			x.stamp, x.made[r.UID] = max(x.stamp, r.Stamp), true
-			if r.Dot.Actor == n.name {
-				x.holders[n.name] = w.now
-			}
+		if r.Part != store.Intent {
+			o.told(n, r)
+			continue
 		}
 		if x := o.source(author, r); x != nil {
 			x.stamp = max(x.stamp, r.Stamp)
@@ -181,6 +179,16 @@ func (o *oracle) wrote(w *world, n *node, cs []store.Change) {
 			if r.Dot.Actor == n.name {
 				x.holders[n.name] = w.now
 			}
+		}
+	}
+}
+
+// told notes what is on a disk of a status.
+func (o *oracle) told(n *node, r *store.Record) {
+	if x := o.statuses[string(r.Body)]; x != nil {
+		x.stamp, x.made[r.UID] = max(x.stamp, r.Stamp), true
+		if r.Dot.Actor == n.name {
+			x.holders[n.name] = n.w.now
 		}
 	}
 }

@@ -3,6 +3,8 @@ package sim
 import (
 	"bytes"
 	"flag"
+	"os"
+	"runtime/debug"
 	"testing"
 	"time"
 )
@@ -11,6 +13,11 @@ var (
 	seed  = flag.Uint64("seed", 0, "replay this seed with its trace")
 	count = flag.Uint64("seeds", 1000, "how many seeds TestSeeds runs")
 )
+
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(800) // a history is small and soon over
+	os.Exit(m.Run())
+}
 
 // TestSeed replays one history: go test ./gossip/store/sim -run 'TestSeed$' -v -seed N
 func TestSeed(t *testing.T) {
