@@ -17,6 +17,7 @@ func (c *core) judge(now time.Time, ev event) {
 	e := c.entry(r.Key)
 	defer func() { c.tidy(e) }()
 	if early(now, r.Stamp) || c.cfg.Class(r.Key) != Durable || r.Part != Intent {
+		c.reveal() // the tombstones
 		c.emit(effect{answer: &answer{id: ev.id, key: r.Key, err: errNotMine}})
 		return
 	}

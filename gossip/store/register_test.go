@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -637,5 +638,34 @@ func (tr truth) check(rt *rapid.T, all []*Record) {
 				rt.Fatalf("%v says that it answers for %v: %v", r.Dot, e.Dot, says)
 			}
 		}
+	}
+}
+
+// A home that finds a creation too early has merged the tombstones on which it relies, and shows what they ended at once.
+func TestATombstoneShowsWhereItsCreationIsTooEarly(t *testing.T) {
+	l := newLab(t, "a", "b")
+	x := pod("x")
+	for _, w := range []Write{{Key: x, Human: true, Body: []byte("1")}, {Key: x, Human: true, Op: Delete}} {
+		if err := l.do("a", w); err != nil {
+			t.Fatal(err)
+		}
+		if w.Op == Put {
+			l.hear("b", "a")
+		}
+	}
+	var dead []*Record
+	l.cores["a"].set.all(func(r *Record) bool { dead = append(dead, again(t, r)); return true })
+	hour := l.now.Add(time.Hour)
+	r := &Record{Key: x, Root: x, Human: true, UID: newUID(x, nil, []byte("again")), Dot: Dot{"a", 9}, Stamp: stampOf(hour), Body: []byte("2")}
+	if err := r.seal(func([]byte) ([]byte, error) { return []byte("signature"), nil }); err != nil {
+		t.Fatal(err)
+	}
+	ended, refused := false, false
+	for _, e := range l.cores["b"].Step(l.now, event{id: 7, judge: []*Record{again(t, r)}, relied: dead}) {
+		ended = ended || e.show != nil && e.show.key == x && e.show.row == nil && !e.show.only
+		refused = refused || e.answer != nil && errors.Is(e.answer.err, errNotMine)
+	}
+	if !refused || !ended || l.object("b", x) != nil {
+		t.Errorf("refused %v, shown as ended %v, there is %s", refused, ended, describe(l.object("b", x)))
 	}
 }

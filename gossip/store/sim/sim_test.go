@@ -121,6 +121,7 @@ var regressions = map[uint64]string{
 	67911: "so did another",
 	76918: "an object made twice, once by a slow clock: a node that held the older birth back told a horizon behind it, and all others set the object aside",
 	78775: "events dated next year kept one from horizons, as in 58993",
+	79174: "a home that found a creation too early had merged the tombstones on which it relied, and did not show it before its next step: a write was refused because of an end that its node did not show",
 	79469: "(the oracle) a home was the first to have a delete on a disk, and went down before it answered; its author was replaced",
 	80138: "a status came before the edit that revived its object, so that every node had to meet two others to have both",
 	92603: "an old life known by an edit dated next year alone, as in 52055",
@@ -130,19 +131,6 @@ func TestRegressions(t *testing.T) {
 	for s, was := range regressions {
 		if _, fault := Run(s, nil); fault != nil {
 			t.Errorf("%s: %v", was, fault)
-		}
-	}
-}
-
-// unmended are the seeds that break a promise still.
-var unmended = map[uint64]string{
-	79174: "a home that finds a creation too early has merged the tombstones on which it relies, and does not show it before its next step: a write was refused because of an end that its node did not show",
-}
-
-func TestUnmendedSeedsAreStillWrong(t *testing.T) {
-	for s, what := range unmended {
-		if _, fault := Run(s, nil); fault == nil {
-			t.Errorf("seed %d keeps all promises now: it belongs to the regressions (%s)", s, what)
 		}
 	}
 }
