@@ -56,18 +56,19 @@ func (w *world) decide() Plan {
 // place binds a pod to the best of its candidates; when it has none, to the best of the hosts that are a last resort.
 func (w *world) place(i int32, plan *Plan) bool {
 	r := &w.pods[i]
-	if r.shape.hopeless(w) {
+	s := w.shapeOf(r)
+	if s.hopeless(w) {
 		return false
 	}
-	cs := w.candidates(r.shape, r.hash)
+	cs := w.candidates(s, r.hash)
 	if len(cs) == 0 && w.resorts > 0 {
-		cs = w.lastCandidates(r.shape, r.hash)
+		cs = w.lastCandidates(s, r.hash)
 	}
 	if len(cs) == 0 {
-		r.shape.fail(w)
+		s.fail(w)
 		return false
 	}
-	w.rank(r.shape, r.owner, cs)
+	w.rank(s, r.owner, cs)
 	w.bind(i, cs[0].host, w.alternatives(cs), plan)
 	return true
 }
@@ -101,7 +102,7 @@ func (w *world) lastCandidates(s *shape, pod uint64) []candidate {
 
 // makeRoom repairs for a pod that fits nowhere, and keeps the room that victims leave to it; true when it is bound.
 func (w *world) makeRoom(i int32, plan *Plan) bool {
-	s := w.pods[i].shape
+	s := w.shapeOf(&w.pods[i])
 	if s.barren != [2]int{w.plan, w.stamp} && (len(w.fresh) > 0 || w.opts.Moves > 0) {
 		if w.repair(i, plan) {
 			return true
@@ -121,7 +122,7 @@ func (w *world) preemptFor(queue []int32, plan *Plan) {
 	}
 	w.seatPromised()
 	for _, i := range queue {
-		s := w.pods[i].shape
+		s := w.shapeOf(&w.pods[i])
 		if s.firm == [2]int{w.plan, w.stamp} || s.pod.NeverPreempts || w.awaitsRoom(i) {
 			continue
 		}
@@ -238,7 +239,7 @@ func (w *world) pending() []Pending {
 	}
 	out := make([]Pending, 0, len(w.queue)+len(w.refused))
 	for _, i := range w.queue {
-		s := w.pods[i].shape
+		s := w.shapeOf(&w.pods[i])
 		if s.explained != w.stamp {
 			s.pending, s.explained = w.explain(s), w.stamp
 		}

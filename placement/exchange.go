@@ -34,7 +34,7 @@ func (w *world) exchangeAny(plan *Plan) (any bool) {
 // exchange lets two pods that this Plan has just bound change places, so that one fits that fits nowhere; of the exchanges that
 // do, one after which the most pods like it have room. Nobody else's place depends on either.
 func (w *world) exchange(i int32, plan *Plan) bool {
-	s := w.pods[i].shape
+	s := w.shapeOf(&w.pods[i])
 	if s.jammed == [2]int{w.plan, w.stamp} || w.exchanges <= 0 {
 		return false
 	}
@@ -92,7 +92,7 @@ func (w *world) better(a, b *swap) bool {
 
 // poor lists hosts that lack nothing for pod i but one resource.
 func (w *world) poor(i int32, lack axis) (out []int32) {
-	s := w.pods[i].shape
+	s := w.shapeOf(&w.pods[i])
 	for _, h := range w.nearlyFit(i) {
 		f := &w.free[h]
 		if len(out) < exchangeHosts && !w.last[h] && (!lack).along(s.cpu, s.memory) <= (!lack).along(f.cpu, f.memory) {
@@ -151,7 +151,7 @@ func (w *world) swappable(h, to int32) (out []int32) {
 	for v := w.heads[h]; v >= 0; v = w.pods[v].next {
 		q := &w.pods[v]
 		if q.bound >= 0 && !q.leaving && w.movable(q, false) && w.refusesStatic(q.spec.static, to) == fine &&
-			w.open(q.spec, to) && w.refusesTopology(q.shape, to) == fine {
+			w.open(q.spec, to) && w.refusesTopology(w.shapeOf(q), to) == fine {
 			out = append(out, v)
 		}
 	}
@@ -168,10 +168,10 @@ func (w *world) swap(i int32, x *swap, plan *Plan) bool {
 	fit := true
 	for _, m := range moves {
 		r := &w.pods[m.pod]
-		fit = fit && w.fits(r.spec, m.to) && w.open(r.spec, m.to) && w.refusesTopology(r.shape, m.to) == fine
+		fit = fit && w.fits(r.spec, m.to) && w.open(r.spec, m.to) && w.refusesTopology(w.shapeOf(r), m.to) == fine
 		w.settle(m.pod, m.to)
 	}
-	s := w.pods[i].shape
+	s := w.shapeOf(&w.pods[i])
 	if !fit || !w.fits(s.spec, x.poor) || !w.open(s.spec, x.poor) || w.refusesTopology(s, x.poor) != fine {
 		for _, m := range moves {
 			w.shift(m.pod, m.from)

@@ -103,7 +103,7 @@ func Explain(v View, uid string, o Options) Explanation {
 	if r.host >= 0 {
 		w.unsettle(i)
 	}
-	if r.shape != nil {
+	if r.spec.static != nil {
 		w.weigh(&e, r)
 	}
 	return e
@@ -111,7 +111,7 @@ func Explain(v View, uid string, o Options) Explanation {
 
 // weigh looks at every host for a pod that is on none.
 func (w *world) weigh(e *Explanation, r *record) {
-	s := r.shape
+	s := w.shapeOf(r)
 	for h := range w.id {
 		why := w.refuses(s, int32(h))
 		switch why {

@@ -148,9 +148,6 @@ func (w *world) introduce(s *selector) {
 		}
 		s.sets = append(s.sets, l)
 		l.kind = a.kind(append(slices.Clone(l.kind.selectors), s))
-		for i := l.pods; i >= 0; i = w.pods[i].nextOfSet {
-			w.pods[i].shape = w.shape(w.pods[i].spec, l.kind)
-		}
 	}
 }
 

@@ -8,7 +8,7 @@ type record struct {
 	hash      uint64
 	spec      *spec
 	set       *labelset
-	shape     *shape
+	shape     *shape // the last that it was found to have: shapeOf
 	owner     *owner
 	claim     string // host ID that it claims, also of a host that is not there
 	nominated string
@@ -93,9 +93,6 @@ func (w *world) record(i int32, p *Pod) {
 	}
 	l.pods = i
 	s.watch(1)
-	if s.static != nil {
-		w.pods[i].shape = w.shape(s, l.kind)
-	}
 	switch r := &w.pods[i]; {
 	case r.claim != "":
 		if h, here := w.byID[r.claim]; here {
@@ -187,7 +184,7 @@ func (w *world) settle(i, h int32) {
 	w.heads[h] = i
 	w.ranks.add(r.spec.pod.Priority, 1)
 	w.use(r.spec, h)
-	w.counted(r.shape, h, r.leaving, 1)
+	w.counted(w.shapeOf(r), h, r.leaving, 1)
 	w.lodge(r.owner, h, 1)
 	w.stamp++
 }
@@ -209,10 +206,18 @@ func (w *world) unsettle(i int32) {
 	if !w.giveBack(r.spec, h) {
 		w.recount(h)
 	}
-	w.counted(r.shape, h, r.leaving, -1)
+	w.counted(w.shapeOf(r), h, r.leaving, -1)
 	w.lodge(r.owner, h, -1)
 	w.relief++
 	w.stamp++
+}
+
+// shapeOf is the shape of a pod that is not invalid: another than before when selectors that choose it have come since.
+func (w *world) shapeOf(r *record) *shape {
+	if r.shape == nil || r.shape.kind != r.set.kind {
+		r.shape = w.shape(r.spec, r.set.kind)
+	}
+	return r.shape
 }
 
 // await puts a pod into the queue.

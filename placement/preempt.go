@@ -65,7 +65,7 @@ func (w *world) leftOver(i int32) int32 {
 	for _, v := range w.doomed {
 		q := &w.pods[v]
 		h := w.byID[q.claim]
-		if h == best || q.spec.pod.Priority > r.spec.pod.Priority || w.refusesStatic(r.spec.static, h) != fine || !w.feasible(r.shape, h) {
+		if h == best || q.spec.pod.Priority > r.spec.pod.Priority || w.refusesStatic(r.spec.static, h) != fine || !w.feasible(w.shapeOf(r), h) {
 			continue
 		}
 		if best < 0 || cmp.Or(w.lastLast(h, best), cmp.Compare(w.distance(r, h), w.distance(r, best)), cmp.Compare(w.id[h], w.id[best])) < 0 {
@@ -129,10 +129,10 @@ func (w *world) victims(i, h int32) (out []int32) {
 			w.unsettle(off[n])
 		}
 	}
-	if w.feasible(r.shape, h) {
+	if w.feasible(w.shapeOf(r), h) {
 		for n := len(taken) - 1; n >= 0; n-- {
 			w.settle(taken[n], h)
-			if w.feasible(r.shape, h) {
+			if w.feasible(w.shapeOf(r), h) {
 				w.pods[taken[n]].disrupt(-1)
 				taken[n] = -1
 				continue

@@ -83,7 +83,7 @@ func (w *world) attract(i, h int32, plan *Plan) bool {
 	}
 	stamp, relief := w.stamp, w.relief
 	w.unsettle(i)
-	if !w.feasible(r.shape, h) {
+	if !w.feasible(w.shapeOf(r), h) {
 		w.settle(i, from)
 		w.stamp, w.relief = stamp, relief
 		return false

@@ -60,7 +60,7 @@ func (w *world) nearlyFit(i int32) []int32 {
 		host    int32
 		missing int64
 	}
-	s := w.pods[i].shape
+	s := w.shapeOf(&w.pods[i])
 	var all []near
 	for _, h := range s.static.hosts {
 		t, f := &w.total[h], &w.free[h]
@@ -84,7 +84,7 @@ func (w *world) nearlyFit(i int32) []int32 {
 // clear moves pods off host h, at most so many that run, until pod i fits, or gives up; what it has moved is returned
 // either way, and how many of them ran.
 func (w *world) clear(i, h int32, most int) (done []moved, running int, ok bool) {
-	s := w.pods[i].shape
+	s := w.shapeOf(&w.pods[i])
 	tried := w.tried[:0]
 	for len(done) < repairVictims && len(tried) < repairTries && !w.fits(s.spec, h) {
 		v := w.victim(i, h, tried, running < most)
@@ -113,9 +113,9 @@ func (w *world) clear(i, h int32, most int) (done []moved, running int, ok bool)
 // candidatesBut ranks the hosts other than h for a pod that is on none.
 func (w *world) candidatesBut(v, h int32) []candidate {
 	r := &w.pods[v]
-	cs := slices.DeleteFunc(w.candidates(r.shape, r.hash), func(c candidate) bool { return c.host == h })
+	cs := slices.DeleteFunc(w.candidates(w.shapeOf(r), r.hash), func(c candidate) bool { return c.host == h })
 	if len(cs) > 0 {
-		w.rank(r.shape, r.owner, cs)
+		w.rank(w.shapeOf(r), r.owner, cs)
 	}
 	return cs
 }
