@@ -48,12 +48,16 @@ func (w *world) putHost(h Host) {
 		return
 	}
 	claims := w.evacuate(i)
-	before := w.view[i].Name
+	before := w.view[i]
 	if known {
 		w.unname(i)
 	}
 	w.describe(i, h)
-	w.judgeHost(i, before)
+	if known && sameFace(&before, &w.view[i]) {
+		w.judgeStatics(i)
+	} else {
+		w.judgeHost(i, before.Name)
+	}
 	for _, p := range claims {
 		w.settle(p, i)
 	}
@@ -70,6 +74,11 @@ func (w *world) putHost(h Host) {
 func sameHost(a, b *Host) bool {
 	return a.Name == b.Name && a.Cordoned == b.Cordoned && a.NotReady == b.NotReady && a.Joined == b.Joined && a.LastResort == b.LastResort &&
 		slices.Equal(a.Labels, b.Labels) && slices.Equal(a.Taints, b.Taints) && sameResources(&a.Allocatable, &b.Allocatable)
+}
+
+// sameFace compares what preferences, topologies and spreads see of a host: it has only become ready, for instance, or not ready.
+func sameFace(a, b *Host) bool {
+	return a.Name == b.Name && a.Cordoned == b.Cordoned && slices.Equal(a.Labels, b.Labels) && slices.Equal(a.Taints, b.Taints)
 }
 
 func sameResources(a, b *Resources) bool {

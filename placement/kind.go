@@ -154,7 +154,7 @@ func (w *world) introduce(s *selector) {
 // labelset returns that of a pod.
 func (w *world) labelset(p *Pod) *labelset {
 	a := &w.audience
-	if l := a.lastSet; l != nil && l.namespace == p.Namespace && slices.Equal(l.labels, p.Labels) {
+	if l := a.lastSet; l != nil && l.namespace == p.Namespace && sameLabels(l.labels, p.Labels) {
 		return l
 	}
 	var d digest
@@ -202,6 +202,9 @@ func (w *world) labelset(p *Pod) *labelset {
 func sameLabels(a, b []Label) bool {
 	if len(a) != len(b) {
 		return false
+	}
+	if slices.Equal(a, b) {
+		return true
 	}
 	for i := range b {
 		if !slices.Contains(a, b[i]) || !slices.Contains(b, a[i]) {

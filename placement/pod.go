@@ -34,10 +34,11 @@ func (w *world) putPod(p *Pod) {
 		return
 	}
 	if known {
+		w.lastSpec, w.lastSet = w.pods[i].spec, w.pods[i].set // which it mostly keeps
 		if w.unchanged(i, p) {
 			return
 		}
-		w.dropPod(p.UID)
+		w.forget(i)
 	}
 	i = w.newRecord()
 	w.byUID[p.UID] = i
@@ -141,7 +142,13 @@ func (w *world) dropPod(uid string) {
 	if !known {
 		return
 	}
+	w.forget(i)
 	delete(w.byUID, uid)
+}
+
+// forget erases a pod and its twins.
+func (w *world) forget(i int32) {
+	uid := w.pods[i].uid
 	w.erase(i)
 	for _, j := range w.twins[uid] {
 		w.erase(j)

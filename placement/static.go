@@ -197,15 +197,7 @@ func (w *world) holds(st *static, h int32) bool {
 // judgeHost brings everything that is kept by host up to date with the new description of host h, which has no pods now
 // and had another name before.
 func (w *world) judgeHost(h int32, names ...string) {
-	w.rules++
-	for _, st := range w.roaming {
-		w.judgeStatic(st, h)
-	}
-	for _, n := range append(names, w.id[h], w.view[h].Name) {
-		for _, st := range w.pinned[n] {
-			w.judgeStatic(st, h)
-		}
-	}
+	w.judgeStatics(h, names...)
 	for _, l := range w.allLikes {
 		w.judgeLikes(l, h)
 	}
@@ -214,5 +206,18 @@ func (w *world) judgeHost(h int32, names ...string) {
 	}
 	for _, e := range w.allEligible {
 		w.admit(e, h)
+	}
+}
+
+// judgeStatics does so for what decides whether pods may choose it.
+func (w *world) judgeStatics(h int32, names ...string) {
+	w.rules++
+	for _, st := range w.roaming {
+		w.judgeStatic(st, h)
+	}
+	for _, n := range append(names, w.id[h], w.view[h].Name) {
+		for _, st := range w.pinned[n] {
+			w.judgeStatic(st, h)
+		}
 	}
 }
