@@ -18,6 +18,9 @@ type scarcity struct {
 	classes []class
 	of      []int32 // class by host
 	rules   int     // when classes were sorted
+
+	spare []demand // room for the next demands
+	bits  []uint64 // by host: its demands, while classes are sorted
 }
 
 // demand is that of all pods which the same hosts can take.
@@ -50,6 +53,7 @@ const (
 func (w *world) weighScarcity() {
 	demands := w.scarceDemands()
 	s := &w.scarcity
+	s.spare = demands
 	same := s.rules == w.rules && slices.EqualFunc(s.demands, demands, func(p, q demand) bool { return p.hosts == q.hosts && p.count == q.count })
 	if same && sameAmounts(s.demands, demands) {
 		return
@@ -58,11 +62,12 @@ func (w *world) weighScarcity() {
 	if !same {
 		classes, of = w.classes(demands)
 	}
-	if !sameAmounts(s.demands, demands) || !slices.EqualFunc(s.classes, classes, sameClass) {
-		s.demands, s.classes = demands, classes
+	solved := sameAmounts(s.demands, demands) && slices.EqualFunc(s.classes, classes, sameClass)
+	s.demands, s.spare, s.of, s.rules = demands, s.demands, of, w.rules
+	if !solved {
+		s.classes = classes
 		s.solve(w.logs)
 	}
-	s.demands, s.of, s.rules = demands, of, w.rules
 	for h := range w.toll {
 		toll := uint8(0)
 		if c := of[h]; c >= 0 {
@@ -77,7 +82,7 @@ func (w *world) weighScarcity() {
 
 // scarceDemands are the largest.
 func (w *world) scarceDemands() []demand {
-	var out []demand
+	out := w.scarcity.spare[:0]
 	for _, st := range w.roaming {
 		if st.demand == 0 || len(st.hosts) == 0 {
 			continue
@@ -98,14 +103,17 @@ func (w *world) scarceDemands() []demand {
 }
 
 // classes sorts hosts by the demands that they can take.
-func (w *world) classes(demands []demand) (out []class, of []int32) {
-	bits := make([]uint64, len(w.id))
+func (w *world) classes(demands []demand) ([]class, []int32) {
+	var out []class
+	s := &w.scarcity
+	bits, of := slices.Grow(s.bits[:0], len(w.id))[:len(w.id)], slices.Grow(s.of[:0], len(w.id))[:len(w.id)]
+	clear(bits)
+	s.bits = bits
 	for i, d := range demands {
 		for _, h := range d.static.hosts {
 			bits[h] |= 1 << i
 		}
 	}
-	of = make([]int32, len(w.id))
 	for h, b := range bits {
 		of[h] = -1
 		if b == 0 {
