@@ -181,7 +181,7 @@ func TestOrderDoesNotMatterAtLarge(t *testing.T) {
 			taken[i].Gated = true
 		}
 	}
-	s.Apply(Delta{Hosts: v.Hosts, Pods: taken})
+	s.Apply(Delta{Hosts: v.Hosts, Pods: taken, Budgets: v.Budgets})
 	if got := spell(s.Apply(Delta{Pods: v.Pods})); got != want {
 		t.Error("a State that learned it in two parts has another Plan")
 	}

@@ -11,18 +11,21 @@ import (
 // every host anew. It shares only the types with the code that it judges.
 type judge struct {
 	hosts []Host
+	byID  map[string]int
 	pods  []Pod // with Host as assigned so far
 }
 
 func newJudge(v View) *judge {
-	return &judge{hosts: slices.Clone(v.Hosts), pods: slices.Clone(v.Pods)}
+	j := &judge{hosts: slices.Clone(v.Hosts), byID: map[string]int{}, pods: slices.Clone(v.Pods)}
+	for i := range j.hosts {
+		j.byID[j.hosts[i].ID] = i
+	}
+	return j
 }
 
 func (j *judge) host(id string) *Host {
-	for i := range j.hosts {
-		if j.hosts[i].ID == id {
-			return &j.hosts[i]
-		}
+	if i, here := j.byID[id]; here {
+		return &j.hosts[i]
 	}
 	return nil
 }
