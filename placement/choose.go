@@ -68,7 +68,7 @@ type chooser struct {
 func (w *world) candidates(s *shape, pod uint64) []candidate {
 	lot := lotOf(pod)
 	near := w.nearest(s, &lot)
-	if len(near) < w.want || !s.picky() {
+	if len(near) < w.want || !w.picky(s) {
 		return near
 	}
 	for _, x := range w.best(s, &lot) {
@@ -250,21 +250,15 @@ func (w *world) blemish(s *shape, h int32) uint64 {
 }
 
 // picky says whether hosts differ for the shape in more than what is free on them and their taints.
-func (s *shape) picky() bool { return s.likes != nil || s.soft != nil || s.drawn() }
+func (w *world) picky(s *shape) bool { return s.likes != nil || s.soft != nil || w.drawn(s) }
 
 // drawn says whether there are pods that it wants near or apart, or that want it so.
-func (s *shape) drawn() bool {
+func (w *world) drawn(s *shape) bool {
 	if s.near != nil {
 		return true
 	}
-	for _, sel := range s.kind.selectors {
-		for _, g := range sel.groups {
-			if g.pulls > 0 {
-				return true
-			}
-		}
-	}
-	return false
+	w.feel(s)
+	return len(s.pull) > 0
 }
 
 // likings sums preferences of all hosts in their own units, to find hosts worth scoring: an untolerated soft taint
@@ -296,15 +290,11 @@ func (w *world) likings(t *taste, s *shape) {
 			}
 		}
 	}
-	for _, sel := range s.kind.selectors {
-		for _, g := range sel.groups {
-			if g.pulls == 0 {
-				continue
-			}
-			for h, d := range g.topology.domain[:len(like)] {
-				if d >= 0 {
-					like[h] += g.pull[d]
-				}
+	w.feel(s)
+	for _, g := range s.pull {
+		for h, d := range g.topology.domain[:len(like)] {
+			if d >= 0 {
+				like[h] += g.pull[d]
 			}
 		}
 	}
@@ -312,7 +302,7 @@ func (w *world) likings(t *taste, s *shape) {
 
 // liking is the same for one host.
 func (w *world) liking(s *shape, h int32) int64 {
-	like := s.affection(h) - 100*s.crowding(h)
+	like := w.affection(s, h) - 100*s.crowding(h)
 	if s.likes != nil {
 		like += int64(s.likes.sum[h])
 	}
@@ -323,21 +313,17 @@ func (w *world) liking(s *shape, h int32) int64 {
 }
 
 // affection is the pull of pods: those that this one wants near (or not), and those that want it near.
-func (s *shape) affection(h int32) (sum int64) {
+func (w *world) affection(s *shape, h int32) (sum int64) {
 	for i := range s.near {
 		g := s.near[i].group
 		if d := g.topology.domain[h]; d >= 0 {
 			sum += s.near[i].weight * int64(g.chosen[d])
 		}
 	}
-	for _, sel := range s.kind.selectors {
-		for _, g := range sel.groups {
-			if g.pulls == 0 {
-				continue
-			}
-			if d := g.topology.domain[h]; d >= 0 {
-				sum += g.pull[d]
-			}
+	w.feel(s)
+	for _, g := range s.pull {
+		if d := g.topology.domain[h]; d >= 0 {
+			sum += g.pull[d]
 		}
 	}
 	return sum

@@ -26,7 +26,7 @@ func (w *world) counted(s *shape, h int32, leaving bool, n int32) {
 				g.apart = make([]int32, g.topology.domains)
 			}
 			g.apart[d] += n
-			g.repels += n
+			w.turn(&g.repels, n)
 		}
 	}
 	for i := range s.near {
@@ -37,7 +37,33 @@ func (w *world) counted(s *shape, h int32, leaving bool, n int32) {
 			}
 			g.drew.step(d)
 			g.pull[d] += int64(n) * s.near[i].weight
-			g.pulls += n
+			w.turn(&g.pulls, n)
+		}
+	}
+}
+
+// turn counts pods that repel or pull, and notes when they are the first or the last.
+func (w *world) turn(count *int32, n int32) {
+	if *count == 0 || *count+n == 0 {
+		w.mood++
+	}
+	*count += n
+}
+
+// feel finds the groups of the shape's own pods that repel or pull at present: of many that choose them few do.
+func (w *world) feel(s *shape) {
+	if s.mood == w.mood {
+		return
+	}
+	s.mood, s.repel, s.pull = w.mood, s.repel[:0], s.pull[:0]
+	for _, sel := range s.kind.selectors {
+		for _, g := range sel.groups {
+			if g.repels > 0 {
+				s.repel = append(s.repel, g)
+			}
+			if g.pulls > 0 {
+				s.pull = append(s.pull, g)
+			}
 		}
 	}
 }
@@ -55,14 +81,10 @@ func (w *world) refusesTopology(s *shape, h int32) refusal {
 			return notApart
 		}
 	}
-	for _, sel := range s.kind.selectors {
-		for _, g := range sel.groups {
-			if g.repels == 0 {
-				continue
-			}
-			if d := g.topology.domain[h]; d >= 0 && g.apart[d] > 0 {
-				return keptApart
-			}
+	w.feel(s)
+	for _, g := range s.repel {
+		if d := g.topology.domain[h]; d >= 0 && g.apart[d] > 0 {
+			return keptApart
 		}
 	}
 	return fine

@@ -65,6 +65,7 @@ type labelset struct {
 	invalid   error
 	kind      *kind
 	pods      int32 // head of the list of pods that have it, −1: none
+	placed    int   // of them
 }
 
 // kind is the set of selectors that choose a pod. Pods of one kind are alike to all others.

@@ -191,6 +191,7 @@ func (w *world) settle(i, h int32) {
 	w.heads[h] = i
 	w.ranks.add(r.spec.pod.Priority, 1)
 	w.use(r.spec, h)
+	r.set.placed++
 	w.counted(w.shapeOf(r), h, r.leaving, 1)
 	w.lodge(r.owner, h, 1)
 	w.stamp++
@@ -213,6 +214,7 @@ func (w *world) unsettle(i int32) {
 	if !w.giveBack(r.spec, h) {
 		w.recount(h)
 	}
+	r.set.placed--
 	w.counted(w.shapeOf(r), h, r.leaving, -1)
 	w.lodge(r.owner, h, -1)
 	w.relief++

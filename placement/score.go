@@ -89,12 +89,12 @@ func (w *world) scorePart(part int, s *shape, o *owner, cs []candidate, each *[2
 			values[i] = -s.crowding(cs[i].host)
 		}
 	case partPods:
-		if !s.drawn() {
+		if !w.drawn(s) {
 			return
 		}
 		weight = weightPods
 		for i := range cs {
-			values[i] = s.affection(cs[i].host)
+			values[i] = w.affection(s, cs[i].host)
 		}
 	case partHosts:
 		if o == nil {

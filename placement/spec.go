@@ -56,6 +56,9 @@ type shape struct {
 	kind   *kind
 	counts []bool // by hard constraint: whether its selector chooses the shape's own pods
 
+	mood        int      // of the world, when these were found: groups of the kind that
+	repel, pull []*group // have pods apart from its pods, or draw them or drive them off
+
 	reach     uint64 // a distance within which the last pod's candidates were, 0: unknown; a guess that no choice depends on
 	failed    bool
 	version   int // of what could change a failure, when it failed

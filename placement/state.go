@@ -133,6 +133,7 @@ type world struct {
 	delta  int     // number of the Delta
 	plan   int     // number of the Plan
 	stamp  int     // rises with every change
+	mood   int     // rises when a group begins or ceases to repel or pull
 	relief int     // rises with every change that may make room
 }
 

@@ -133,7 +133,7 @@ func (g *group) widen(domains int) {
 // members calls f for the host of every placed pod that the selector chooses.
 func (w *world) members(s *selector, f func(h int32, leaving bool)) {
 	for _, l := range s.sets {
-		for i := l.pods; i >= 0; i = w.pods[i].nextOfSet {
+		for i := l.pods; i >= 0 && l.placed > 0; i = w.pods[i].nextOfSet {
 			if p := &w.pods[i]; p.host >= 0 {
 				f(p.host, p.leaving)
 			}
