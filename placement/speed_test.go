@@ -128,6 +128,7 @@ func BenchmarkLoss(b *testing.B) {
 		s.Apply(Delta{Hosts: []Host{h}})
 	}
 	b.ReportMetric(float64(spent.Microseconds())/float64(n), "cpu-µs/loss")
+	b.ReportMetric(50*float64(spent.Microseconds())/float64(lost), "cpu-µs/50-pods")
 	b.ReportMetric(float64(lost)/float64(n), "pods/loss")
 	b.ReportMetric(float64(moved)/float64(n), "placed/loss")
 }
