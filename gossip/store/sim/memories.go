@@ -75,12 +75,15 @@ func (w *world) wipe(n *node) {
 }
 
 // hasty boots a node before its clock is set: what it counts by the clock begins an hour ahead.
-func (w *world) hasty(n *node) {
+func (w *world) hasty(n *node) { w.bootAt(n, time.Hour) }
+
+// bootAt boots a node while its clock is ahead, and sets it at once.
+func (w *world) bootAt(n *node, lead time.Duration) {
 	w.note("hasty boot")
 	if n.up {
 		n.down()
 	}
-	n.set(time.Hour)
+	n.set(lead)
 	n.start()
 	n.set(0)
 }
@@ -146,4 +149,22 @@ func (w *world) echoes() {
 	w.rage(func() { w.at(old, w.key()) }, w.idle)
 	w.alone(old)
 	w.agree(slices.DeleteFunc(slices.Clone(w.nodes), func(o *node) bool { return o == old }))
+}
+
+// hastyBoots: a node counts from next year, loses its disk, and edits what only somebody absent knows that it edited before.
+func (w *world) hastyBoots() {
+	w.plan.keys, w.plan.chaos = 1+w.rnd.IntN(2), 2*time.Second
+	w.rage(w.client, w.idle)
+	w.quiet()
+	n := w.any()
+	absent := w.other(n)
+	w.bootAt(n, year)
+	edit := func() { w.at(n, w.key()) }
+	w.alone(n, absent)
+	w.rage(edit, w.idle)
+	w.links.clear()
+	w.alone(absent)
+	w.wipe(n)
+	w.until(w.now+w.between(3*time.Second, 12*time.Second), nil)
+	w.rage(edit, w.idle)
 }

@@ -25,10 +25,27 @@ var scenes = [...]scene{
 	{"early events", (*world).earlyEvents},
 }
 
+// encores are scenes that came later. They are played after what a seed was before, by one seed in eight, so that it stays that.
+var encores = [...]scene{
+	{"hasty boots", (*world).hastyBoots},
+	{"old doubts", (*world).oldDoubts},
+}
+
+// newEncore makes the world of a seed's encore, or nil.
+func newEncore(seed uint64, trace io.Writer) *world {
+	if seed%8 != 3 {
+		return nil
+	}
+	return encores[seed/8%uint64(len(encores))].world(seed, 0x656e636f7265, trace)
+}
+
 // newScene makes the world of a seed's scene; each scene has its turn.
 func newScene(seed uint64, trace io.Writer) *world {
-	s := scenes[seed%uint64(len(scenes))]
-	w := create(seed, 0x7363656e65, (*world).stage, func(w *world) {
+	return scenes[seed%uint64(len(scenes))].world(seed, 0x7363656e65, trace)
+}
+
+func (s scene) world(seed, stream uint64, trace io.Writer) *world {
+	w := create(seed, stream, (*world).stage, func(w *world) {
 		w.begin()
 		s.play(w)
 		w.quiet()

@@ -57,14 +57,19 @@ type Report struct {
 	Followed     Followed
 }
 
-// Run plays the two histories of a seed, one of chance and a scene, and returns the first fault, or nil. A panic of a replica
-// is a fault, too.
+// Run plays the histories of a seed, one of chance, a scene, and with some an encore, and returns the first fault, or nil. A panic
+// of a replica is a fault, too.
 func Run(seed uint64, trace io.Writer) (Report, *Fault) {
 	rep, fault := newWorld(seed, trace).run()
-	if fault == nil {
-		var more Report
-		more, fault = newScene(seed, trace).run()
-		rep.add(more)
+	for _, next := range []func(uint64, io.Writer) *world{newScene, newEncore} {
+		if fault != nil {
+			break
+		}
+		if w := next(seed, trace); w != nil {
+			var more Report
+			more, fault = w.run()
+			rep.add(more)
+		}
 	}
 	return rep, fault
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -79,6 +80,47 @@ func (w *world) leap(k store.Key, victim *node, fate func(*node)) {
 		w.links.clear()
 	default:
 		w.crash(victim)
+	}
+}
+
+// oldDoubts: two nodes are a year ahead, one asks the other for a write, hears nothing, and makes it anew once its clock is right. What was
+// asked for must not be waited for when all of it is forgotten.
+func (w *world) oldDoubts() {
+	w.plan.keys, w.plan.chaos, w.plan.loss = 3, 2*time.Second, 0
+	w.rage(w.client, w.idle)
+	w.quiet()
+	n := w.any()
+	home := w.other(n)
+	w.plan.jumped, w.plan.leapt = true, true
+	n.set(year)
+	home.set(year)
+	w.alone(n, home)
+	w.until(w.now+4*time.Second, nil) // until nobody else is asked
+	for i := range w.plan.keys {
+		w.at(n, podKey(i))
+	}
+	w.alone(n)
+	w.until(w.now+time.Second/2, nil)
+	n.set(0)
+	w.until(w.now+3*time.Second, nil)
+	home.set(0)
+	w.links.clear()
+	for range 2 {
+		w.quiet()
+		for i := range w.plan.keys {
+			w.end(w.any(), podKey(i))
+		}
+		w.pass(150*time.Minute, 4*time.Minute)
+		w.rage(w.client, w.idle)
+	}
+}
+
+func podKey(i int) store.Key { return store.Key{Kind: pods, Namespace: "ns", Name: fmt.Sprint("p", i)} }
+
+// end lets a person delete what a node shows.
+func (w *world) end(n *node, k store.Key) {
+	if cur := n.object(k); cur != nil {
+		w.write(n, store.Write{Key: k, Base: cur, Op: store.Delete, Human: true}, len(w.oracle.ops))
 	}
 }
 
