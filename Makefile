@@ -55,7 +55,7 @@ soak:
 
 ## membership: what 1,000 servers believe of one another, under virtual time (long)
 membership:
-	OCEAN=1000 go test -count 1 -timeout 4h -v -run 'AtSize|Stalls' ./gossip
+	OCEAN=1000 go test -count 1 -timeout 4h -v -run 'AtSize|Stalls|Halves' ./gossip
 
 # A race build is a second set of flags, so it leaves out whatever would compile Kubernetes again.
 ## race: the race detector on packages whose tests do not need k8s.io/kubernetes

@@ -110,8 +110,8 @@ func TestStallsKillNobodyElse(t *testing.T) {
 
 // Two halves that serf has forgotten in one another find together again.
 func TestHalvesThatForgotOneAnotherMeetAgain(t *testing.T) {
+	n := sizes(t)[0]
 	synctest.Test(t, func(t *testing.T) {
-		const n = 20
 		o := newOcean(t, n, time.Minute)
 		defer o.end()
 		everybody := func(*island) bool { return true }
@@ -134,6 +134,6 @@ func TestHalvesThatForgotOneAnotherMeetAgain(t *testing.T) {
 		if err != nil {
 			t.Errorf("the halves see one another as %v", err)
 		}
-		t.Logf("all alive %s after the halves could meet", took)
+		t.Logf("%d servers: all alive %s after the halves could meet", n, took)
 	})
 }
